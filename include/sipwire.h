@@ -153,8 +153,10 @@ SIPWIRE_API int sipwire_loop_new(const struct sipwire_loop_config *config,
    if the socket takes it at once) and releases the loop's descriptors.
    Undelivered events are dropped.  Transports, listeners and timers made on
    the loop stay valid handles whose calls return SIPWIRE_EDISPOSED, and are
-   still to be freed.  NULL is allowed. */
-SIPWIRE_API void sipwire_loop_free(struct sipwire_loop *loop);
+   still to be freed.  NULL is allowed.  It returns 0, or SIPWIRE_ESYSTEM when
+   a handle was left open, which is a fault of this library worth reporting.
+   In a forked child it leaves the parent's connections alone. */
+SIPWIRE_API int sipwire_loop_free(struct sipwire_loop *loop);
 
 /* sipwire_loop_step begins a tick: it writes what was queued, waits for I/O
    at most |timeout_ms| (0: not at all; negative: until something happens, or
@@ -206,8 +208,8 @@ enum sipwire_event_type {
   SIPWIRE_EVENT_TIMER
 };
 
-/* A client's wish to be upgraded.  It stays valid until answered, or until
-   the listener is freed. */
+/* A client's wish to be upgraded.  It stays valid until it is answered, which
+   it must be, even when the listener or the loop are gone meanwhile. */
 struct sipwire_request {
   const char *target;          /* path and query as sent */
   const char *headers;         /* "Name: value\r\n" lines */
@@ -361,7 +363,7 @@ SIPWIRE_API void sipwire_transport_pause(struct sipwire_transport *transport);
 SIPWIRE_API void sipwire_transport_resume(struct sipwire_transport *transport);
 
 struct sipwire_stats {
-  uint64_t messages_in, messages_out; /* delivered; handed to the kernel */
+  uint64_t messages_in, messages_out; /* delivered; accepted by send */
   uint64_t bytes_in, bytes_out;       /* payload of those */
   uint64_t dropped;                   /* received and not delivered */
   uint64_t pings_sent, pongs_received;
@@ -405,15 +407,17 @@ sipwire_listener_address(const struct sipwire_listener *listener);
 
 /* sipwire_request_accept answers 101 and gives a transport that is Connected
    already; its first message comes after this.  |arg| becomes its arg.  The
-   request is gone after success.  It returns 0, SIPWIRE_ENOMEM,
-   SIPWIRE_ECLOSED when the client left meanwhile (the request is gone too). */
+   request is gone then.  It returns 0, SIPWIRE_ECLOSED when client, listener
+   or loop left meanwhile (the request is gone too), or SIPWIRE_ENOMEM (the
+   request stays). */
 SIPWIRE_API int sipwire_request_accept(struct sipwire_request *request, void *arg,
                                        struct sipwire_transport **transport);
 
 /* sipwire_request_refuse answers with |status| (300..599; 0 means 403),
    |reason| (NULL: the usual one) and extra |headers|, and closes.  The request
-   is gone after success.  It returns 0, or SIPWIRE_EINVALID for a status,
-   reason or header that may not be sent, SIPWIRE_ENOMEM. */
+   is gone then.  It returns 0, also when the client left meanwhile, or
+   SIPWIRE_EINVALID for a status, reason or header that may not be sent (the
+   loop's message names it) and SIPWIRE_ENOMEM; then the request stays. */
 SIPWIRE_API int sipwire_request_refuse(struct sipwire_request *request, int status,
                                        const char *reason,
                                        const struct sipwire_header *headers,

@@ -34,7 +34,8 @@ struct sw_node *sw_queue_pop(struct sw_queue *queue);
 /* sw_queue_splice moves all nodes of |from| to the end of |to|. */
 void sw_queue_splice(struct sw_queue *to, struct sw_queue *from);
 
-/* Messages one behind the other: each a record of length, kind and bytes. */
+/* Messages one behind the other: each a record of owner, length, kind and
+   bytes. */
 struct sw_batch {
   size_t capacity, used, read; /* bytes of |data| */
   uint8_t data[];
@@ -48,12 +49,12 @@ struct sw_batch *sw_batch_new(size_t length, size_t minimum);
 void sw_batch_reset(struct sw_batch *batch);
 
 /* sw_batch_put appends a copy of a message; false when it does not fit. */
-bool sw_batch_put(struct sw_batch *batch, const void *data, size_t length,
-                  bool binary);
+bool sw_batch_put(struct sw_batch *batch, void *owner, const void *data,
+                  size_t length, bool binary);
 
 /* sw_batch_get takes the next message; false when there is none.  |*data| is
    valid as long as the batch. */
-bool sw_batch_get(struct sw_batch *batch, const uint8_t **data, size_t *length,
-                  bool *binary);
+bool sw_batch_get(struct sw_batch *batch, void **owner, const uint8_t **data,
+                  size_t *length, bool *binary);
 
 #endif

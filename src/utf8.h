@@ -17,6 +17,10 @@ enum { SW_UTF8_START = 0, SW_UTF8_BAD = 1 };
    ever after), SW_UTF8_START at a character's end, else something between. */
 uint8_t sw_utf8_feed(uint8_t state, const void *data, size_t length);
 
+/* sw_utf8_missing returns how many more bytes the character that |state|
+   stands in needs; 0 for SW_UTF8_START and SW_UTF8_BAD. */
+size_t sw_utf8_missing(uint8_t state);
+
 /* sw_utf8_valid tells whether |data| is a whole, valid text. */
 bool sw_utf8_valid(const void *data, size_t length);
 

@@ -32,17 +32,21 @@ enum { SW_WS_HEADER_MAX = 14 };
 /* A parser of one direction of one connection.  Embedded in its owner; the
    fields are the parser's own. */
 struct sw_ws {
-  uint64_t remaining;    /* payload bytes of the current frame to come */
+  uint64_t remaining;    /* payload bytes of the current frame to come; while
+                            its length is read: the least it can become */
   size_t max_message;    /* limit of a joined message */
-  uint8_t *join;         /* collects what did not arrive whole */
+  uint8_t *join;         /* what did not arrive whole: a message's bytes, and
+                            behind them those of a control frame */
   size_t join_length, join_capacity;
-  uint8_t header[SW_WS_HEADER_MAX];
-  uint8_t header_length; /* bytes of it that are here */
-  uint8_t mask[4];
-  uint8_t control[SW_WS_CONTROL_MAX]; /* a control frame's payload in pieces */
-  uint8_t control_length;
-  uint8_t stage, opcode, message_opcode, utf8, mask_phase;
-  bool masked_peer, fin, finished;
+  size_t message_length; /* bytes of |join| that are the message's */
+  uint8_t mask[4];       /* for the next payload byte and on */
+  uint8_t header_length; /* bytes of the current frame's header seen */
+  uint8_t length_end;    /* where in the header the length ends: 2, 4, 10 */
+  uint8_t opcode, message_opcode; /* the latter 0 between messages */
+  uint8_t utf8;
+  bool masked_peer, fin;
+  bool delivered;        /* the last item's data is in |join| */
+  bool finished;
 };
 
 enum sw_ws_kind {
@@ -60,7 +64,8 @@ struct sw_ws_item {
   size_t length;
   bool binary;
   uint16_t close_code;
-  int error;        /* SIPWIRE_EPROTOCOL, _EUTF8, _ETOO_BIG or _ENOMEM */
+  int error;        /* SIPWIRE_EPROTOCOL, _EUTF8, _ETOO_BIG or _ENOMEM; their
+                       close codes are 1002, 1007, 1009 and 1011 */
   const char *text; /* what was wrong; static */
 };
 
@@ -86,8 +91,8 @@ void sw_ws_clear(struct sw_ws *ws);
 void sw_ws_next(struct sw_ws *ws, uint8_t *bytes, size_t length, size_t *used,
                 struct sw_ws_item *item);
 
-/* sw_ws_idle tells whether the parser stands between two messages, holding
-   nothing: a connection's end here cuts nothing off. */
+/* sw_ws_idle tells whether the parser stands between two messages, holding no
+   part of one, or is finished: a connection's end here cuts nothing off. */
 bool sw_ws_idle(const struct sw_ws *ws);
 
 /* ---- Writing ----------------------------------------------------------- */

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+# C tests, fuzzers, and checks of what is built and installed.
+
+# sipwire_add_program builds spec/.../NAME.c.  Named after a pure file it is
+# linked with the pure objects only.  Its first five lines may say
+# "/* link: -Wl,... */".
+function(sipwire_add_program source name)
+  string(REGEX REPLACE "^(test|fuzz)_" "" subject "${name}")
+  add_executable(${name} "${source}" ${ARGN})
+  target_include_directories(${name} PRIVATE include src spec/c)
+  target_link_libraries(${name} PRIVATE sipwire_options)
+  if(subject IN_LIST SIPWIRE_PURE)
+    target_sources(${name} PRIVATE $<TARGET_OBJECTS:sipwire_pure>)
+  else()
+    target_link_libraries(${name} PRIVATE sipwire_static ${dependencies})
+  endif()
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${source}")
+  file(STRINGS "${source}" head LIMIT_COUNT 5)
+  string(REGEX MATCHALL "-Wl,[-=,_A-Za-z0-9]+" flags "${head}")
+  target_link_options(${name} PRIVATE ${flags})
+  set_target_properties(${name} PROPERTIES
+    RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/spec")
+endfunction()
+
+if(SIPWIRE_SANITIZE MATCHES "fuzzer")
+  file(GLOB fuzzers CONFIGURE_DEPENDS spec/fuzz/fuzz_*.c)
+  foreach(source IN LISTS fuzzers)
+    cmake_path(GET source STEM name)
+    sipwire_add_program("${source}" ${name})
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    add_test(NAME ${name} COMMAND "${PROJECT_SOURCE_DIR}/spec/fuzz/run.sh"
+      $<TARGET_FILE:${name}>)
+    set_tests_properties(${name} PROPERTIES TIMEOUT 300)
+  endforeach()
+  return()
+endif()
+
+file(GLOB tests CONFIGURE_DEPENDS spec/c/test_*.c)
+foreach(source IN LISTS tests)
+  cmake_path(GET source STEM name)
+  sipwire_add_program("${source}" ${name} spec/c/test.c)
+  add_test(NAME ${name} COMMAND ${name}
+    WORKING_DIRECTORY "${PROJECT_SOURCE_DIR}")
+  # A program that ran none of its tests has not passed.
+  set_tests_properties(${name} PROPERTIES TIMEOUT 120
+    FAIL_REGULAR_EXPRESSION ": 0 passed, ")
+endforeach()
+
+if(NOT SIPWIRE_SANITIZE)
+  add_test(NAME symbols COMMAND "${PROJECT_SOURCE_DIR}/spec/c/symbols.sh"
+    "${PROJECT_BINARY_DIR}" "$<TARGET_OBJECTS:sipwire_pure>")
+  add_test(NAME consumer COMMAND "${PROJECT_SOURCE_DIR}/spec/c/consumer.sh"
+    "${PROJECT_BINARY_DIR}" "${CMAKE_C_COMPILER}" "${CMAKE_COMMAND}")
+  set_tests_properties(symbols consumer PROPERTIES TIMEOUT 120)
+endif()

@@ -1,0 +1,308 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# Installs, builds and tests everything.  All stages, or only those named:
+#   spec/run.sh [STAGE...]
+# Goes on after a failing stage; logs are in build/log.  What specs can rely
+# on in their environment is said at run_specs.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+root=$PWD
+logs=$root/build/log
+luas=(lua5.1 luajit lua5.3 lua5.4)
+workers=2
+
+declare -A about=(
+  [install]="what Debian and npm have to bring"
+  [build]="presets dev, asan (gcc), release, fuzz (clang), warnings are errors"
+  [layers]="which file may use what"
+  [c]="C tests, symbols, use of an installed copy"
+  [c-asan]="C tests under ASan, LSan, UBSan"
+  [c-valgrind]="C tests under valgrind"
+  [fuzz]="fuzzers for a short while"
+  [specs]="specs on each Lua"
+  [specs-asan]="specs on each Lua under ASan, UBSan; LSan but for LuaJIT"
+  [specs-valgrind]="specs but #slow on lua5.4 under valgrind"
+  [specs-gc]="specs under ASan with a garbage collection at every turn"
+  [examples]="examples, as their 'test:' line says"
+)
+all_stages=(install build layers c c-asan c-valgrind fuzz specs specs-asan
+  specs-valgrind specs-gc examples)
+
+# ---- Jobs: two at a time, judged by how they end and by what they print ----
+
+passed=0 failed=0 # of the current stage
+jobs_judge=() jobs_name=() pids=() # by job number
+declare -A busy=()                 # slot -> job number
+
+cancel() {
+  local slot
+  for slot in "${!busy[@]}"; do kill "${pids[${busy[$slot]}]}" 2>/dev/null; done
+  exit 130
+}
+trap cancel INT TERM HUP
+
+log_of() { echo "$logs/$stage${jobs_name[$1]:+.${jobs_name[$1]}}.log"; }
+
+reap() {
+  local pid slot
+  wait -n -p pid "${pids[@]}" 2>/dev/null
+  for slot in "${!busy[@]}"; do
+    [ "${pids[${busy[$slot]}]}" = "$pid" ] && unset "busy[$slot]"
+  done
+}
+
+# job JUDGE NAME SECONDS COMMAND... starts it when a slot is free.  SIPWIRE_JOB
+# tells jobs that run side by side apart.
+job() {
+  local judge=$1 name=$2 limit=$3 number=${#jobs_name[@]} slot=0 log
+  shift 3
+  while [ ${#busy[@]} -ge "$workers" ]; do reap; done
+  while [ -n "${busy[$slot]-}" ]; do slot=$((slot + 1)); done
+  jobs_judge+=("$judge") jobs_name+=("$name")
+  log=$(log_of "$number")
+  (
+    begin=$EPOCHSECONDS
+    SIPWIRE_JOB=$slot timeout -k 10 "$limit" "$@" </dev/null >"$log" 2>&1
+    echo "$? $((EPOCHSECONDS - begin))" >"$log.end"
+  ) &
+  pids+=($!)
+  busy[$slot]=$number
+}
+
+# Judges print "PASSED FAILED" for a log.
+judge_busted() {
+  sed -nE 's@^([0-9]+) success(es)? / ([0-9]+) failures? / ([0-9]+) errors? .*@\1 \3 \4@p' \
+    "$1" | awk '{ p = $1; f = $2 + $3 } END { print p + 0, f + 0 }'
+}
+judge_ctest() {
+  sed -nE 's@.*tests passed, ([0-9]+) tests? failed out of ([0-9]+)@\1 \2@p' "$1" |
+    awk '{ p = $2 - $1; f = $1 } END { print p + 0, f + 0 }'
+}
+judge_program() { [ "$2" -eq 0 ] && echo 1 0 || echo 0 1; }
+judge_step() { [ "$2" -eq 0 ] && echo 0 0 || echo 0 1; }
+
+# finish waits for all jobs and judges them.
+finish() {
+  local number log code time good bad verdict
+  while [ ${#busy[@]} -gt 0 ]; do reap; done
+  for number in "${!jobs_name[@]}"; do
+    log=$(log_of "$number")
+    read -r code time <"$log.end"
+    read -r good bad < <("judge_${jobs_judge[$number]}" "$log" "$code")
+    verdict=ok
+    if [ "$code" -ne 0 ] && [ "$bad" -eq 0 ]; then
+      bad=1 # it crashed, leaked, or took too long
+    elif [ "$good" -eq 0 ] && [ "$bad" -eq 0 ] &&
+      [ "${jobs_judge[$number]}" != step ]; then
+      bad=1 verdict="FAILED: ran no test"
+    fi
+    [ "$code" -eq 124 ] && verdict="FAILED: time limit"
+    [ "$bad" -gt 0 ] && [ "$verdict" = ok ] && verdict="FAILED (exit $code)"
+    passed=$((passed + good)) failed=$((failed + bad))
+    printf '   %-24s %6d passed %4d failed %4d s  %s\n' \
+      "${jobs_name[$number]:-$stage}" "$good" "$bad" "$time" "$verdict"
+    [ "$verdict" = ok ] || show "$log"
+  done
+  jobs_judge=() jobs_name=() pids=()
+}
+
+# show prints a failed job's log without what went well.
+show() {
+  echo "   --- $1"
+  grep -vE -e '^\++$' -e '^ *[0-9]+/[0-9]+ .* Passed ' -e '^ +Start +[0-9]+: ' \
+    -e '^\[[0-9]+/[0-9]+\] ' -e '^-- ' -e '^(Could not find|Looked in)' \
+    -e '^/?[^ :]+/(test|fuzz)_[a-z0-9_]+$' "$1" | tail -n 120 | sed 's/^/   | /'
+}
+
+need_build() {
+  [ -e "build/$1/build.ninja" ] && return
+  echo "   build/$1 is missing: run spec/run.sh build"
+  return 1
+}
+
+# ---- Stages ----------------------------------------------------------------
+
+stage_install() {
+  job step "" 900 spec/support/install.sh test
+}
+
+# SIPWIRE_LUA is given so that a Lua that was not found is an error.
+stage_build() {
+  local preset
+  for preset in dev asan release fuzz; do
+    job step "$preset" 300 sh -c \
+      'cmake --preset "$1" "$2" && cmake --build --preset "$1" -- -k 0' build "$preset" \
+      "-DSIPWIRE_LUA=$(IFS=';' && echo "${luas[*]}")"
+  done
+}
+
+stage_layers() {
+  job busted "" 60 lua5.4 /usr/bin/busted --run=layers -o plainTerminal
+}
+
+stage_c() {
+  need_build dev && job ctest "" 300 ctest --preset dev
+}
+
+stage_c-asan() {
+  need_build asan && job ctest "" 300 ctest --preset asan
+}
+
+stage_c-valgrind() {
+  local program
+  need_build dev || return
+  for program in build/dev/spec/test_*; do
+    [ -x "$program" ] || continue
+    job program "${program##*/}" 240 env SIPWIRE_TIME_SCALE=20 valgrind -q \
+      --leak-check=full --errors-for-leak-kinds=definite,indirect,possible \
+      --error-exitcode=99 "$program"
+  done
+}
+
+stage_fuzz() {
+  compgen -G 'spec/fuzz/fuzz_*.c' >/dev/null || return 0
+  need_build fuzz && job ctest "" 300 ctest --preset fuzz
+}
+
+# run_specs NAME SECONDS LUA PRESET [VARIABLE=VALUE...] -- [BUSTED-ARGUMENT...]
+# A spec finds in its environment:
+#   LUA                  command (maybe several words) that runs a Lua script
+#                        with this build's modules
+#   LUA_PATH, LUA_CPATH  for it
+#   SIPWIRE_BUILD        build folder
+#   SIPWIRE_CERTS        where certificates are kept from run to run
+#   SIPWIRE_JOB          0 or 1: unlike that of any job at the same time
+#   SIPWIRE_TIME_SCALE   by how much everything is slower than usual
+#   SIPWIRE_GC_STRESS    1: collect garbage all the time
+run_specs() {
+  local name=$1 limit=$2 lua=$3 build=$root/build/$4 variables=() wrapper=()
+  local variable command=$3
+  shift 4
+  need_build "${build##*/}" || return
+  while [ "$1" != -- ]; do variables+=("$1") && shift; done
+  shift
+  [ "${build##*/}" = asan ] && command="env LD_PRELOAD=$preload $lua"
+  [[ $name == *valgrind* ]] && wrapper=("${valgrind[@]}")
+  local unset=(-u LD_PRELOAD -u LUA_INIT)
+  for variable in LUA_INIT LUA_PATH LUA_CPATH; do
+    unset+=(-u "${variable}_5_3" -u "${variable}_5_4")
+  done
+  # shellcheck disable=SC2086
+  job busted "$name" "$limit" env "${unset[@]}" SIPWIRE_BUILD="$build" \
+    SIPWIRE_CERTS="$root/build/certs" \
+    LUA="$command" LUA_PATH="$root/lua/?.lua;$root/?.lua;;" \
+    LUA_CPATH="$build/lua/$lua/?.so;;" "${variables[@]}" \
+    "${wrapper[@]}" $command /usr/bin/busted -o plainTerminal \
+    -e 'io.stdout:setvbuf "line"' "$@"
+}
+
+asan_options=strict_string_checks=1:detect_stack_use_after_return=1
+valgrind=(valgrind -q --leak-check=full --errors-for-leak-kinds=definite
+  --show-leak-kinds=definite --error-exitcode=99 --child-silent-after-fork=yes)
+
+stage_specs() {
+  local lua
+  for lua in "${luas[@]}"; do
+    run_specs "$lua" 240 "$lua" dev --
+  done
+}
+
+# asan_environment LUA sets $environment and $preload.
+asan_environment() {
+  local leaks=1 unpreload=$root/build/asan/unpreload.so
+  [ "$1" = luajit ] && leaks=0 # its objects are out of LSan's sight
+  environment=("ASAN_OPTIONS=$asan_options:detect_leaks=$leaks"
+    UBSAN_OPTIONS=print_stacktrace=1)
+  preload=$(gcc -print-file-name=libasan.so):$unpreload
+  [ "$unpreload" -nt spec/support/unpreload.c ] ||
+    gcc -shared -fPIC -o "$unpreload" spec/support/unpreload.c
+}
+
+stage_specs-asan() {
+  local lua environment preload
+  for lua in "${luas[@]}"; do
+    asan_environment "$lua"
+    run_specs "$lua" 300 "$lua" asan "${environment[@]}" SIPWIRE_TIME_SCALE=4 --
+  done
+}
+
+# Halves of the files, so that both cores have something to do.
+stage_specs-valgrind() {
+  local half files=()
+  mapfile -t files < <(ls spec/*_spec.lua spec/regress/*_spec.lua 2>/dev/null)
+  for half in 0 1; do
+    local mine=() index
+    for index in "${!files[@]}"; do
+      [ $((index % 2)) -eq "$half" ] && mine+=("${files[$index]}")
+    done
+    [ ${#mine[@]} -eq 0 ] && continue
+    run_specs "valgrind-$half" 420 lua5.4 dev SIPWIRE_TIME_SCALE=20 -- \
+      --exclude-tags=slow "${mine[@]}"
+  done
+}
+
+stage_specs-gc() {
+  local lua environment preload
+  for lua in lua5.1 lua5.4; do
+    asan_environment "$lua"
+    run_specs "$lua" 420 "$lua" asan "${environment[@]}" SIPWIRE_GC_STRESS=1 \
+      SIPWIRE_TIME_SCALE=20 -- --exclude-tags=slow
+  done
+}
+
+# An example says in its first ten lines how it is run to its end,
+# "test: COMMAND"; COMMAND sees $LUA and $SIPWIRE_BUILD.
+stage_examples() {
+  local file command
+  need_build dev || return
+  for file in examples/*; do
+    command=$(sed -nE '1,10s@^(--|/\*|#|//) test: (.*[^ ])( \*/)?$@\2@p' "$file" |
+      sed 's@ *\*/$@@')
+    [ -n "$command" ] || continue
+    job program "${file##*/}" 60 env LUA=lua5.4 SIPWIRE_BUILD=build/dev \
+      LUA_PATH="$root/lua/?.lua;;" LUA_CPATH="$root/build/dev/lua/lua5.4/?.so;;" \
+      bash -c "$command"
+  done
+}
+
+# ---- All of it -------------------------------------------------------------
+
+stages=("${@:-}")
+[ $# -eq 0 ] && stages=("${all_stages[@]}")
+for stage in "${stages[@]}"; do
+  if [ -z "${about[$stage]-}" ]; then
+    echo "no stage '$stage'; there are: ${all_stages[*]}" >&2
+    exit 2
+  fi
+done
+
+mkdir -p "$logs"
+table=() total_passed=0 total_failed=0 begin=$SECONDS
+for stage in "${stages[@]}"; do
+  echo "== $stage: ${about[$stage]}"
+  passed=0 failed=0 start=$SECONDS verdict=ok
+  "stage_$stage" || failed=1
+  finish
+  case $stage in
+  install | build) ;;
+  fuzz) compgen -G 'spec/fuzz/fuzz_*.c' >/dev/null || verdict="ok (no fuzzer)" ;;
+  *)
+    if [ $((passed + failed)) -eq 0 ]; then
+      failed=1 && echo "   ran no test"
+    fi
+    ;;
+  esac
+  [ "$failed" -gt 0 ] && verdict=FAILED
+  total_passed=$((total_passed + passed))
+  total_failed=$((total_failed + failed))
+  line=$(printf '%-16s %6d passed %4d failed %4d s  %s' "$stage" "$passed" \
+    "$failed" $((SECONDS - start)) "$verdict")
+  echo "== $line"
+  table+=("$line")
+done
+
+printf '\n'
+printf '%s\n' "${table[@]}"
+printf 'in %d s\n\n' $((SECONDS - begin))
+echo "$total_passed passed, $total_failed failed"
+[ "$total_failed" -eq 0 ]

@@ -1,0 +1,848 @@
+/* SPDX-License-Identifier: MIT */
+/* Leads one connection through its stages.  Must not touch a transport's
+   state, nor outlive its socket.
+
+   Design notes.
+   A link reports |down| once and then lingers: the close frame is to reach
+   the peer, so the socket is not closed on unread data (that would be a
+   reset) but finished, and dropped when the peer has finished too or a time
+   limit says so.  The memory goes in the last callback of its timer. */
+
+#define _GNU_SOURCE
+#include "link.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uv.h>
+
+#include "channel.h"
+#include "http.h"
+#include "keepalive.h"
+#include "loop.h"
+#include "options.h"
+
+enum {
+  HEAD_MAX = 16384,      /* longest request or response head */
+  FLUSH_AT = 65536,      /* more gains nothing from waiting for the tick's end */
+  OUTBOX_MAX = 65536,    /* then control frames stop being answered: no reading */
+  LINGER_MS = 1000,      /* for the peer's FIN after both close frames */
+  NO_DEADLINE = 0,
+  PHASES = SIPWIRE_PHASE_CLOSING + 1
+};
+
+static const uint64_t unflushed = UINT64_MAX;
+
+enum stage {
+  STAGE_CHANNEL, /* dns, tcp, tls */
+  STAGE_UPGRADE,
+  STAGE_OPEN,
+  STAGE_CLOSING,   /* our close frame is out, the peer's is awaited */
+  STAGE_LINGERING, /* reported; the socket is on its way out */
+  STAGE_GONE
+};
+
+struct sw_link {
+  struct sw_list entry; /* in loop->links; first */
+  struct sw_list dirty; /* in loop->dirty */
+  struct sipwire_loop *loop;
+  const struct sw_link_ops *ops;
+  void *arg;            /* NULL when nobody is to be told */
+  struct sw_options *options;
+  struct sw_target *target; /* NULL for a server's link */
+  struct sw_channel channel;
+  uv_timer_t timer;
+  uint64_t deadline;    /* of all before OPEN */
+  enum stage stage;
+  enum sipwire_phase phase;
+  unsigned holds;
+  bool server, close_sent, close_received;
+  bool counted;     /* in loop->live */
+  bool finish_due;  /* FIN behind the last frame */
+  char accept[SW_HTTP_ACCEPT_LENGTH + 1];
+  struct sw_buffer head; /* what came before the upgrade was done */
+  struct sw_buffer out;  /* frames not yet given to the channel */
+  struct sw_queue marks;
+  struct sw_ws ws;
+  struct sw_keepalive keepalive;
+  uint64_t ping_number, pings_sent, pongs_received;
+  float rtt_ms;
+  float phase_ms[PHASES];
+  uint64_t phase_since;
+};
+
+static void read_frames(struct sw_link *link, uint8_t *bytes, size_t length);
+
+/* ---- Deadlines --------------------------------------------------------- */
+
+static void on_timer(uv_timer_t *timer);
+
+static void arm(struct sw_link *link, uint64_t at) {
+  uint64_t now = sw_loop_now(link->loop);
+  if (at == NO_DEADLINE)
+    uv_timer_stop(&link->timer);
+  else
+    uv_timer_start(&link->timer, on_timer, at > now ? at - now : 0, 0);
+  sw_loop_kick(link->loop);
+}
+
+static void arm_in(struct sw_link *link, uint32_t delay_ms) {
+  arm(link, sw_loop_now(link->loop) + delay_ms);
+}
+
+/* A name's addresses share what time is left, so that a black hole among
+   them does not use it all up. */
+static void arm_for_address(struct sw_link *link) {
+  uint64_t now = sw_loop_now(link->loop);
+  if (link->deadline == NO_DEADLINE || now >= link->deadline)
+    return;
+  arm(link, now + (link->deadline - now) / (sw_channel_untried(&link->channel) + 1));
+}
+
+static void arm_for_keepalive(struct sw_link *link) {
+  uint64_t at;
+  arm(link, sw_keepalive_deadline(&link->keepalive, &at) ? at : NO_DEADLINE);
+}
+
+static void enter_phase(struct sw_link *link, enum sipwire_phase phase) {
+  uint64_t now = uv_hrtime();
+  if (link->phase_since)
+    link->phase_ms[link->phase] = (float)(now - link->phase_since) / 1e6f;
+  link->phase = phase;
+  link->phase_since = now;
+}
+
+/* ---- Ends -------------------------------------------------------------- */
+
+static void settle(struct sw_link *link, int error) {
+  uint64_t sent = sw_channel_sent(&link->channel);
+  struct sw_mark *mark;
+  while ((mark = (struct sw_mark *)link->marks.head) &&
+         (error || mark->position <= sent)) {
+    sw_queue_pop(&link->marks);
+    link->ops->sent(mark, error);
+  }
+}
+
+static void report(struct sw_link *link, int error, struct sipwire_info *info) {
+  void *arg = link->arg;
+  info->phase = link->phase;
+  if (!info->text)
+    info->text = sipwire_error_text(error);
+  info->was_clean = link->close_sent && link->close_received;
+  if (link->stage >= STAGE_OPEN && !info->close_code)
+    info->close_code = SIPWIRE_CLOSE_ABNORMAL;
+  link->arg = NULL;
+  if (arg)
+    link->ops->down(arg, error, info);
+}
+
+static void report_text(struct sw_link *link, int error, const char *text) {
+  struct sipwire_info info;
+  memset(&info, 0, sizeof info);
+  info.text = text;
+  report(link, error, &info);
+}
+
+/* A link that has said all it has to say is nothing to wait for. */
+static void uncount(struct sw_link *link) {
+  if (!link->counted)
+    return;
+  link->counted = false;
+  link->loop->live--;
+}
+
+static void uncount_if_done(struct sw_link *link) {
+  if (link->stage == STAGE_LINGERING && !sw_link_unsent(link))
+    uncount(link);
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+  free(handle->data);
+}
+
+/* The socket is closed, or there never was one. */
+static void finish(struct sw_link *link, int error) {
+  link->stage = STAGE_GONE;
+  settle(link, error ? error : SIPWIRE_ECLOSED);
+  uncount(link);
+  sw_list_remove(&link->entry);
+  sw_list_remove(&link->dirty);
+  sw_buffer_clear(&link->head);
+  sw_buffer_clear(&link->out);
+  sw_ws_clear(&link->ws);
+  sw_options_unref(link->options);
+  sw_target_unref(link->target);
+  uv_close((uv_handle_t *)&link->timer, on_timer_closed);
+}
+
+/* Gives the socket up at once. */
+static void drop(struct sw_link *link) {
+  link->stage = STAGE_LINGERING;
+  uncount(link);
+  sw_channel_abort(&link->channel);
+}
+
+static void finish_if_due(struct sw_link *link) {
+  if (link->finish_due && !sw_buffer_length(&link->out))
+    sw_channel_finish(&link->channel);
+}
+
+/* Gives the peer time to read what it was told last. */
+static void linger(struct sw_link *link, bool finish_due) {
+  link->stage = STAGE_LINGERING;
+  link->finish_due = finish_due;
+  sw_link_flush(link);
+  finish_if_due(link);
+  sw_channel_pause(&link->channel, false);
+  uint32_t limit = link->options->disconnect_timeout_ms;
+  if (!sw_link_unsent(link) && limit > LINGER_MS)
+    limit = LINGER_MS;
+  arm_in(link, limit);
+  uncount_if_done(link);
+}
+
+/* ---- Frames out -------------------------------------------------------- */
+
+static int put_frame(struct sw_link *link, enum sw_ws_opcode opcode,
+                     const void *data, size_t length) {
+  uint8_t mask[4];
+  size_t header = sw_ws_header_size(length, !link->server);
+  uint8_t *at = sw_buffer_reserve(&link->out, header + length);
+  if (!at)
+    return SIPWIRE_ENOMEM;
+  if (!link->server &&
+      !sw_random_bytes(&link->loop->random, mask, sizeof mask))
+    return SIPWIRE_ESYSTEM;
+  sw_ws_write_header(at, opcode, length, link->server ? NULL : mask);
+  if (link->server)
+    memcpy(at + header, data, length);
+  else
+    sw_ws_mask(at + header, data, length, mask);
+  sw_buffer_commit(&link->out, header + length);
+  if (sw_list_empty(&link->dirty))
+    sw_list_add(&link->loop->dirty, &link->dirty);
+  sw_loop_kick(link->loop);
+  return 0;
+}
+
+int sw_link_send(struct sw_link *link, bool binary, const void *data,
+                 size_t length, struct sw_mark *mark) {
+  size_t unsent = sw_link_unsent(link);
+  if (link->stage != STAGE_OPEN)
+    return SIPWIRE_ECLOSED;
+  if (unsent >= link->options->send_queue_limit ||
+      length > link->options->send_queue_limit - unsent)
+    return SIPWIRE_EQUEUE_FULL;
+  int error = put_frame(link, binary ? SW_WS_BINARY : SW_WS_TEXT, data, length);
+  if (error)
+    return error;
+  if (mark) {
+    mark->position = unflushed;
+    sw_queue_push(&link->marks, &mark->node);
+  }
+  if (sw_buffer_length(&link->out) >= FLUSH_AT)
+    sw_link_flush(link);
+  return 0;
+}
+
+static void note_positions(struct sw_link *link) {
+  uint64_t end = sw_channel_sent(&link->channel) +
+                 sw_channel_unsent(&link->channel);
+  for (struct sw_node *node = link->marks.head; node; node = node->next) {
+    struct sw_mark *mark = (struct sw_mark *)node;
+    if (mark->position == unflushed)
+      mark->position = end;
+  }
+}
+
+void sw_link_flush(struct sw_link *link) {
+  size_t length = sw_buffer_length(&link->out);
+  sw_list_remove(&link->dirty);
+  if (!length || sw_channel_unsent(&link->channel))
+    return; /* on_progress comes back here */
+  sw_channel_write(&link->channel, sw_buffer_bytes(&link->out), length);
+  sw_buffer_consume(&link->out, length);
+  note_positions(link);
+  settle(link, 0);
+}
+
+/* No memory for an answer is the connection's end, never silence. */
+static void answer(struct sw_link *link, enum sw_ws_opcode opcode,
+                   const void *data, size_t length) {
+  int error = put_frame(link, opcode, data, length);
+  if (error) {
+    report_text(link, error, NULL);
+    drop(link);
+  } else if (sw_link_unsent(link) > OUTBOX_MAX) {
+    sw_link_hold(link, SW_HOLD_OUTBOX, true);
+  }
+}
+
+static bool send_close(struct sw_link *link, unsigned code, const char *reason) {
+  uint8_t payload[SW_WS_CONTROL_MAX];
+  size_t length = sw_ws_write_close_payload(payload, code, reason,
+                                            reason ? strlen(reason) : 0);
+  if (put_frame(link, SW_WS_CLOSE, payload, length))
+    return false;
+  link->close_sent = true;
+  return true;
+}
+
+/* ---- Frames in --------------------------------------------------------- */
+
+static bool is_bytes(const struct sw_ws_item *item, const char *text) {
+  return item->length == strlen(text) && !memcmp(item->data, text, item->length);
+}
+
+static void note_answer(struct sw_link *link) {
+  int64_t rtt = sw_keepalive_answered(&link->keepalive, sw_loop_now(link->loop));
+  link->pongs_received++;
+  if (rtt < 0)
+    return;
+  link->rtt_ms = (float)rtt;
+  if (link->stage == STAGE_OPEN)
+    arm_for_keepalive(link);
+}
+
+static void violation(struct sw_link *link, int error, unsigned code,
+                      const char *text) {
+  struct sipwire_info info;
+  memset(&info, 0, sizeof info);
+  info.text = text;
+  info.close_code = (int)code;
+  if (link->stage == STAGE_OPEN)
+    send_close(link, code, NULL);
+  report(link, error, &info);
+  linger(link, true);
+}
+
+/* RFC 5626 section 3.5.1: CRLF CRLF asks, CRLF answers. */
+static bool is_crlf(struct sw_link *link, const struct sw_ws_item *item) {
+  if (link->options->raw)
+    return false;
+  if (is_bytes(item, "\r\n\r\n")) {
+    if (link->stage == STAGE_OPEN)
+      answer(link, item->binary ? SW_WS_BINARY : SW_WS_TEXT, "\r\n", 2);
+    return true;
+  }
+  if (is_bytes(item, "\r\n")) {
+    if (link->options->keep_alive_method == SIPWIRE_KEEP_ALIVE_CRLF)
+      note_answer(link);
+    return true;
+  }
+  return item->length == 0;
+}
+
+static void on_message(struct sw_link *link, const struct sw_ws_item *item) {
+  if (is_crlf(link, item) || !link->arg)
+    return;
+  if (!link->ops->message(link->arg, item->data, item->length, item->binary))
+    violation(link, SIPWIRE_ENOMEM, 1011, NULL);
+}
+
+static void on_pong(struct sw_link *link, const struct sw_ws_item *item) {
+  if (item->length == sizeof link->ping_number &&
+      !memcmp(item->data, &link->ping_number, item->length) &&
+      link->options->keep_alive_method == SIPWIRE_KEEP_ALIVE_PING)
+    note_answer(link);
+}
+
+static void on_close_frame(struct sw_link *link, const struct sw_ws_item *item) {
+  struct sipwire_info info;
+  char reason[SW_WS_REASON_MAX + 1];
+  memset(&info, 0, sizeof info);
+  memcpy(reason, item->data ? item->data : (const uint8_t *)"", item->length);
+  reason[item->length] = '\0';
+  link->close_received = true;
+  if (link->stage == STAGE_OPEN)
+    send_close(link, item->close_code, NULL);
+  info.close_code = item->close_code;
+  info.close_reason = reason;
+  info.close_reason_length = item->length;
+  report(link, SIPWIRE_ECLOSED, &info);
+  linger(link, link->server); /* RFC 6455 section 7.1.1: the server closes */
+}
+
+static void on_item(struct sw_link *link, const struct sw_ws_item *item) {
+  switch (item->kind) {
+  case SW_WS_NEED_MORE:
+    break;
+  case SW_WS_GOT_MESSAGE:
+    on_message(link, item);
+    break;
+  case SW_WS_GOT_PING:
+    if (link->stage == STAGE_OPEN)
+      answer(link, SW_WS_PONG, item->data, item->length);
+    break;
+  case SW_WS_GOT_PONG:
+    on_pong(link, item);
+    break;
+  case SW_WS_GOT_CLOSE:
+    on_close_frame(link, item);
+    break;
+  case SW_WS_GOT_VIOLATION:
+    violation(link, item->error, item->close_code, item->text);
+    break;
+  }
+}
+
+static void read_frames(struct sw_link *link, uint8_t *bytes, size_t length) {
+  struct sw_ws_item item;
+  do {
+    size_t used = 0;
+    sw_ws_next(&link->ws, bytes, length, &used, &item);
+    bytes += used;
+    length -= used;
+    on_item(link, &item);
+  } while (item.kind != SW_WS_NEED_MORE && link->stage < STAGE_LINGERING);
+}
+
+/* ---- The upgrade, both sides ------------------------------------------- */
+
+static void fail_upgrade(struct sw_link *link, int error,
+                         const struct sw_http_head *head, const char *text) {
+  struct sipwire_info info;
+  char words[64];
+  memset(&info, 0, sizeof info);
+  info.text = text;
+  if (head && head->status) {
+    info.http_status = head->status;
+    info.http_headers = head->fields.data;
+    info.http_headers_length = head->fields.length;
+    if (head->status != 101) {
+      snprintf(words, sizeof words, "HTTP status %d %.*s", head->status,
+               head->reason.length < 40 ? (int)head->reason.length : 40,
+               head->reason.data);
+      info.text = words;
+    }
+  }
+  report(link, error, &info);
+  drop(link);
+}
+
+static void open_frames(struct sw_link *link) {
+  uint32_t random = 0;
+  sw_ws_init(&link->ws, link->server, link->options->max_message_size);
+  sw_random_bytes(&link->loop->random, &random, sizeof random);
+  sw_keepalive_init(&link->keepalive, link->options->keep_alive_interval_ms,
+                    link->options->keep_alive_timeout_ms,
+                    sw_loop_now(link->loop), random);
+  link->stage = STAGE_OPEN;
+  enter_phase(link, SIPWIRE_PHASE_OPEN);
+  arm_for_keepalive(link);
+}
+
+/* What came behind the head belongs to the frames. */
+static void read_rest(struct sw_link *link, size_t head_length) {
+  struct sw_buffer rest = link->head;
+  memset(&link->head, 0, sizeof link->head);
+  if (sw_buffer_length(&rest) > head_length)
+    read_frames(link, sw_buffer_bytes(&rest) + head_length,
+                sw_buffer_length(&rest) - head_length);
+  sw_buffer_clear(&rest);
+}
+
+static void on_response(struct sw_link *link, size_t length) {
+  struct sw_http_head head;
+  const char *text = NULL;
+  const char *data = (const char *)sw_buffer_bytes(&link->head);
+  if (!sw_http_parse_response(data, length, &head, &text)) {
+    fail_upgrade(link, SIPWIRE_EHTTP, NULL, text);
+    return;
+  }
+  if (head.status >= 100 && head.status < 200 && head.status != 101) {
+    sw_buffer_consume(&link->head, length); /* an interim response */
+    return;
+  }
+  int error = sw_http_judge_response(&head, link->accept, &text);
+  if (error) {
+    fail_upgrade(link, error, &head, text);
+    return;
+  }
+  open_frames(link);
+  sw_target_unref(link->target);
+  link->target = NULL;
+  if (link->arg)
+    link->ops->up(link->arg);
+  read_rest(link, length);
+}
+
+static void refuse(struct sw_link *link, int status) {
+  char response[512];
+  size_t length = sw_http_write_refusal(response, sizeof response, status, NULL,
+                                        NULL, 0);
+  sw_link_refuse(link, response, length);
+}
+
+static void on_request(struct sw_link *link, size_t length) {
+  struct sw_http_head head;
+  struct sw_slice key;
+  const char *text = NULL;
+  const char *data = (const char *)sw_buffer_bytes(&link->head);
+  int status = 400;
+  if (sw_http_parse_request(data, length, &head, &text))
+    status = sw_http_judge_request(&head, &key, &text);
+  if (status) {
+    report_text(link, SIPWIRE_EHTTP, text);
+    refuse(link, status);
+  } else if (!sw_random_accept(key.data, link->accept)) {
+    report_text(link, SIPWIRE_ESYSTEM, NULL);
+    drop(link);
+  } else {
+    sw_link_hold(link, SW_HOLD_REQUEST, true);
+    link->ops->request(link->arg, &head);
+  }
+}
+
+/* The head is not complete: can it ever be? */
+static void check_head(struct sw_link *link) {
+  size_t length = sw_buffer_length(&link->head);
+  const char *data = (const char *)sw_buffer_bytes(&link->head);
+  if (!link->server && !sw_http_plausible(data, length))
+    fail_upgrade(link, SIPWIRE_EHTTP, NULL, "not an HTTP/1.1 response");
+  else if (length >= HEAD_MAX && link->server) {
+    report_text(link, SIPWIRE_EHTTP, "request head is too long");
+    refuse(link, 431);
+  } else if (length >= HEAD_MAX) {
+    fail_upgrade(link, SIPWIRE_EHTTP, NULL, "response head is too long");
+  }
+}
+
+static size_t head_length(const struct sw_link *link, size_t seen) {
+  size_t length =
+      sw_http_head_length((const char *)sw_buffer_bytes(&link->head),
+                          sw_buffer_length(&link->head), seen);
+  return length <= HEAD_MAX ? length : 0;
+}
+
+static void read_head(struct sw_link *link, const uint8_t *bytes,
+                      size_t count) {
+  size_t seen = sw_buffer_length(&link->head);
+  if (!sw_buffer_append(&link->head, bytes, count)) {
+    report_text(link, SIPWIRE_ENOMEM, NULL);
+    drop(link);
+    return;
+  }
+  while (link->stage == STAGE_UPGRADE && !(link->holds & SW_HOLD_REQUEST) &&
+         sw_buffer_length(&link->head)) {
+    size_t length = head_length(link, seen);
+    if (!length) {
+      check_head(link);
+      break;
+    }
+    seen = 0;
+    if (link->server)
+      on_request(link, length);
+    else
+      on_response(link, length);
+  }
+}
+
+static int send_upgrade(struct sw_link *link) {
+  char key[SW_HTTP_KEY_LENGTH + 1];
+  struct sw_http_upgrade upgrade;
+  const struct sw_target *target = link->target;
+  memset(&upgrade, 0, sizeof upgrade);
+  if (!sw_random_key(&link->loop->random, key) ||
+      !sw_random_accept(key, link->accept))
+    return SIPWIRE_ESYSTEM;
+  upgrade.host = target->uri.host;
+  upgrade.ipv6_literal = target->uri.ipv6_literal;
+  upgrade.port = target->uri.port;
+  upgrade.default_port = target->uri.default_port;
+  upgrade.target = target->uri.target;
+  upgrade.key = key;
+  upgrade.headers = target->headers;
+  upgrade.header_count = target->header_count;
+  size_t length = sw_http_write_upgrade(NULL, 0, &upgrade);
+  char *request = malloc(length + 1);
+  if (!request)
+    return SIPWIRE_ENOMEM;
+  sw_http_write_upgrade(request, length + 1, &upgrade);
+  sw_channel_write(&link->channel, request, length);
+  free(request);
+  return 0;
+}
+
+/* ---- The channel's callbacks ------------------------------------------- */
+
+static void on_phase(void *arg, enum sipwire_phase phase) {
+  struct sw_link *link = arg;
+  enter_phase(link, phase);
+  if (phase == SIPWIRE_PHASE_TCP)
+    arm_for_address(link);
+}
+
+static void on_opened(void *arg) {
+  struct sw_link *link = arg;
+  if (link->stage != STAGE_CHANNEL)
+    return;
+  link->stage = STAGE_UPGRADE;
+  enter_phase(link, SIPWIRE_PHASE_UPGRADE);
+  arm(link, link->deadline);
+  int error = link->server ? 0 : send_upgrade(link);
+  if (error) {
+    report_text(link, error, NULL);
+    drop(link);
+  }
+}
+
+static void on_data(void *arg, uint8_t *bytes, size_t length) {
+  struct sw_link *link = arg;
+  if (link->stage == STAGE_UPGRADE)
+    read_head(link, bytes, length);
+  else if (link->stage == STAGE_OPEN || link->stage == STAGE_CLOSING)
+    read_frames(link, bytes, length);
+}
+
+static void on_progress(void *arg) {
+  struct sw_link *link = arg;
+  settle(link, 0);
+  sw_link_flush(link);
+  finish_if_due(link);
+  if (sw_link_unsent(link) <= OUTBOX_MAX / 2)
+    sw_link_hold(link, SW_HOLD_OUTBOX, false);
+  uncount_if_done(link);
+}
+
+static void on_ended(void *arg, int error, int sys_errno, const char *text,
+                     const char *tls_error) {
+  struct sw_link *link = arg;
+  struct sipwire_info info;
+  memset(&info, 0, sizeof info);
+  info.text = text;
+  info.sys_errno = sys_errno;
+  info.tls_error = tls_error;
+  if (error == SIPWIRE_ECLOSED && link->stage == STAGE_UPGRADE)
+    info.text = "closed by peer before it answered the upgrade";
+  report(link, error, &info);
+  finish(link, error);
+}
+
+static const struct sw_channel_ops channel_ops = {
+  on_phase, on_opened, on_data, on_progress, on_ended
+};
+
+/* ---- Time --------------------------------------------------------------- */
+
+static void send_keepalive(struct sw_link *link) {
+  link->pings_sent++;
+  if (link->options->keep_alive_method == SIPWIRE_KEEP_ALIVE_CRLF) {
+    answer(link, SW_WS_TEXT, "\r\n\r\n", 4);
+    return;
+  }
+  sw_random_bytes(&link->loop->random, &link->ping_number,
+                  sizeof link->ping_number);
+  answer(link, SW_WS_PING, &link->ping_number, sizeof link->ping_number);
+}
+
+static void keep_alive(struct sw_link *link) {
+  uint32_t random = 0;
+  sw_random_bytes(&link->loop->random, &random, sizeof random);
+  switch (sw_keepalive_due(&link->keepalive, sw_loop_now(link->loop), random)) {
+  case SW_KEEPALIVE_WAIT:
+    break;
+  case SW_KEEPALIVE_SEND:
+    send_keepalive(link);
+    break;
+  case SW_KEEPALIVE_DEAD:
+    report_text(link, SIPWIRE_ETIMEOUT, "keep-alive was not answered");
+    drop(link);
+    break;
+  }
+  if (link->stage == STAGE_OPEN)
+    arm_for_keepalive(link);
+}
+
+static void out_of_time(struct sw_link *link) {
+  static const char *const texts[PHASES] = {
+    [SIPWIRE_PHASE_DNS] = "host name was not resolved in time",
+    [SIPWIRE_PHASE_TCP] = "TCP connection was not made in time",
+    [SIPWIRE_PHASE_TLS] = "TLS handshake was not done in time",
+    [SIPWIRE_PHASE_UPGRADE] = "WebSocket upgrade was not done in time",
+    [SIPWIRE_PHASE_CLOSING] = "closing handshake was not done in time",
+  };
+  report_text(link, SIPWIRE_ETIMEOUT, texts[link->phase]);
+  drop(link);
+}
+
+static void on_timer(uv_timer_t *timer) {
+  struct sw_link *link = timer->data;
+  if (link->stage == STAGE_OPEN) {
+    keep_alive(link);
+  } else if (link->stage == STAGE_LINGERING) {
+    drop(link);
+  } else if (link->phase == SIPWIRE_PHASE_TCP &&
+             sw_channel_untried(&link->channel)) {
+    arm(link, link->deadline);
+    sw_channel_skip(&link->channel);
+  } else if (link->stage != STAGE_GONE) {
+    out_of_time(link);
+  }
+}
+
+/* ---- Making ------------------------------------------------------------ */
+
+static struct sw_link *link_new(struct sipwire_loop *loop,
+                                struct sw_options *options,
+                                const struct sw_link_ops *ops, void *arg) {
+  struct sw_link *link = calloc(1, sizeof *link);
+  if (!link)
+    return NULL;
+  if (uv_timer_init(&loop->uv, &link->timer)) {
+    free(link);
+    return NULL;
+  }
+  link->timer.data = link;
+  link->loop = loop;
+  link->ops = ops;
+  link->arg = arg;
+  link->options = sw_options_ref(options);
+  link->rtt_ms = -1;
+  for (int phase = 0; phase < PHASES; phase++)
+    link->phase_ms[phase] = -1;
+  sw_queue_init(&link->marks);
+  sw_list_init(&link->dirty);
+  sw_list_add(&loop->links, &link->entry);
+  link->counted = true;
+  loop->live++;
+  if (options->connection_timeout_ms) {
+    link->deadline = sw_loop_now(loop) + options->connection_timeout_ms;
+    arm(link, link->deadline);
+  }
+  return link;
+}
+
+int sw_link_open(struct sipwire_loop *loop, struct sw_options *options,
+                 struct sw_target *target, const struct sw_link_ops *ops,
+                 void *arg, struct sw_link **out) {
+  char host[SW_URI_HOST_MAX + 2];
+  struct sw_link *link = link_new(loop, options, ops, arg);
+  if (!link)
+    return SIPWIRE_ENOMEM;
+  link->target = sw_target_ref(target);
+  snprintf(host, sizeof host, "%.*s", (int)target->uri.host.length,
+           target->uri.host.data);
+  int error = sw_channel_connect(&link->channel, loop, host, target->uri.port,
+                                 target->tls, options->local_address,
+                                 &channel_ops, link);
+  if (error) {
+    finish(link, error);
+    return error;
+  }
+  *out = link;
+  return 0;
+}
+
+int sw_link_adopt(struct sipwire_loop *loop, int fd, struct sw_options *options,
+                  const struct sw_link_ops *ops, void *arg,
+                  struct sw_link **out) {
+  struct sw_link *link = link_new(loop, options, ops, arg);
+  if (!link)
+    return SIPWIRE_ENOMEM;
+  link->server = true;
+  int error = sw_channel_accept(&link->channel, loop, fd, options->tls,
+                                &channel_ops, link);
+  if (error) {
+    finish(link, error);
+    return error;
+  }
+  if (!options->tls)
+    on_opened(link);
+  *out = link;
+  return 0;
+}
+
+/* ---- For the owner ----------------------------------------------------- */
+
+void sw_link_accept(struct sw_link *link, const struct sw_link_ops *ops,
+                    void *arg) {
+  char response[256];
+  size_t length =
+      sw_http_write_accept(response, sizeof response, link->accept);
+  link->ops = ops;
+  link->arg = arg;
+  sw_channel_write(&link->channel, response, length);
+  open_frames(link);
+  sw_link_hold(link, SW_HOLD_REQUEST, false);
+  read_rest(link, head_length(link, 0));
+}
+
+void sw_link_refuse(struct sw_link *link, const char *response, size_t length) {
+  link->arg = NULL;
+  sw_channel_write(&link->channel, response, length);
+  linger(link, true);
+}
+
+void sw_link_close(struct sw_link *link) {
+  if (link->stage < STAGE_OPEN) {
+    sw_channel_abort(&link->channel);
+  } else if (link->stage == STAGE_OPEN) {
+    link->stage = STAGE_CLOSING;
+    enter_phase(link, SIPWIRE_PHASE_CLOSING);
+    sw_link_hold(link, SW_HOLD_USER, false);
+    arm_in(link, link->options->disconnect_timeout_ms);
+    if (!send_close(link, 1000, NULL)) {
+      report_text(link, SIPWIRE_ENOMEM, NULL);
+      drop(link);
+    }
+  }
+}
+
+void sw_link_release(struct sw_link *link) {
+  link->arg = NULL;
+  sw_link_close(link);
+}
+
+void sw_link_hold(struct sw_link *link, enum sw_hold reason, bool held) {
+  unsigned before = link->holds;
+  link->holds = held ? before | reason : before & ~(unsigned)reason;
+  if (link->stage >= STAGE_LINGERING)
+    return;
+  if (!before != !link->holds)
+    sw_channel_pause(&link->channel, link->holds != 0);
+}
+
+size_t sw_link_unsent(const struct sw_link *link) {
+  return sw_buffer_length(&link->out) + sw_channel_unsent(&link->channel);
+}
+
+bool sw_link_secure(const struct sw_link *link) {
+  return link->channel.tls != NULL;
+}
+
+int sw_link_address(const struct sw_link *link, bool peer, char *buffer,
+                    size_t size) {
+  return sw_channel_address(&link->channel, peer, buffer, size);
+}
+
+void sw_link_stats(const struct sw_link *link, struct sipwire_stats *stats) {
+  stats->pings_sent = link->pings_sent;
+  stats->pongs_received = link->pongs_received;
+  stats->rtt_ms = (double)link->rtt_ms;
+  stats->queue = sw_link_unsent(link);
+  stats->dns_ms = (double)link->phase_ms[SIPWIRE_PHASE_DNS];
+  stats->tcp_ms = (double)link->phase_ms[SIPWIRE_PHASE_TCP];
+  stats->tls_ms = (double)link->phase_ms[SIPWIRE_PHASE_TLS];
+  stats->upgrade_ms = (double)link->phase_ms[SIPWIRE_PHASE_UPGRADE];
+}
+
+/* ---- For the loop ------------------------------------------------------ */
+
+struct sw_link *sw_link_of_dirty(struct sw_list *entry) {
+  return SW_OWNER(entry, struct sw_link, dirty);
+}
+
+void sw_links_close(struct sipwire_loop *loop) {
+  struct sw_list *entry = loop->links.next;
+  while (entry != &loop->links) {
+    struct sw_link *link = SW_OWNER(entry, struct sw_link, entry);
+    entry = entry->next;
+    if (link->stage == STAGE_OPEN && send_close(link, 1001, NULL))
+      sw_link_flush(link);
+    sw_channel_finish(&link->channel);
+    report_text(link, SIPWIRE_EDISPOSED, NULL);
+    drop(link);
+  }
+}
