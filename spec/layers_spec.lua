@@ -48,7 +48,7 @@ local libraries = {
   { "libwebsockets", { "^libwebsockets", "^lws" }, { "lws_", "LWS_" },
     words "loop stream" },
   { "libuv", { "^uv%.h$", "^uv/" }, { "uv_", "UV_" },
-    words "loop stream resolve timer" },
+    words "loop stream resolve timer link listener" },
   { "OpenSSL", { "^openssl/" }, { "SSL_", "EVP_", "X509_", "BIO_", "RAND_" },
     words "tls random" },
 }
@@ -219,7 +219,7 @@ describe("the layer check", function()
     good("src/tls.c", "#include <openssl/ssl.h>")
     good("src/random.c", "#include <openssl/rand.h>")
     bad("src/transport.c", "#include <uv.h>", "includes libuv")
-    bad("src/link.c", "uv_now(x);", "uses libuv")
+    bad("src/channel.c", "uv_now(x);", "uses libuv")
     good("src/timer.c", "#include <uv.h>\nuv_timer_t x;")
   end)
 

@@ -839,8 +839,9 @@ void sw_links_close(struct sipwire_loop *loop) {
   while (entry != &loop->links) {
     struct sw_link *link = SW_OWNER(entry, struct sw_link, entry);
     entry = entry->next;
-    if (link->stage == STAGE_OPEN && send_close(link, 1001, NULL))
-      sw_link_flush(link);
+    if (link->stage == STAGE_OPEN)
+      send_close(link, 1001, NULL);
+    sw_link_flush(link);
     sw_channel_finish(&link->channel);
     report_text(link, SIPWIRE_EDISPOSED, NULL);
     drop(link);

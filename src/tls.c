@@ -54,7 +54,7 @@ struct sw_tls {
 /* ---- Errors ------------------------------------------------------------ */
 
 static const char *openssl_words(void) {
-  unsigned long error = ERR_peek_last_error();
+  unsigned long error = ERR_peek_error(); /* the first one is the cause */
   const char *words = error ? ERR_reason_error_string(error) : NULL;
   if (!words && error && ERR_SYSTEM_ERROR(error))
     words = strerror(ERR_GET_REASON(error));

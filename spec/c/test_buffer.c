@@ -158,6 +158,26 @@ static void a_steady_queue_needs_no_new_memory(void) {
   sw_buffer_clear(&buffer);
 }
 
+static void room_in_front_is_used_only_if_it_suffices(void) {
+  struct sw_buffer buffer = {0};
+  size_t in = 0, out = 0;
+  CHECK(append_stream(&buffer, &in, 256));
+  size_t capacity = buffer.capacity;
+  CHECK(consume_stream(&buffer, &out, 200));
+  uint8_t *room = sw_buffer_reserve(&buffer, capacity - 56);
+  CHECK(room != NULL);
+  memset(room, 0, capacity - 56);
+  CHECK_INT(buffer.capacity, capacity);
+  CHECK(append_stream(&buffer, &in, 100));
+  CHECK(consume_stream(&buffer, &out, 100));
+  room = sw_buffer_reserve(&buffer, capacity);
+  CHECK(room != NULL);
+  memset(room, 0, capacity);
+  CHECK(buffer.capacity >= capacity + 56);
+  CHECK(consume_stream(&buffer, &out, 56));
+  CHECK(buffer.data == NULL);
+}
+
 static void single_bytes_cost_few_allocations(void) {
   struct sw_buffer buffer = {0};
   unsigned before = allocations;
@@ -178,6 +198,7 @@ int main(void) {
   RUN(impossible_lengths_are_refused);
   RUN(a_long_stream_passes_unharmed);
   RUN(a_steady_queue_needs_no_new_memory);
+  RUN(room_in_front_is_used_only_if_it_suffices);
   RUN(single_bytes_cost_few_allocations);
   return test_summary("buffer");
 }

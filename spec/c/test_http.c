@@ -225,6 +225,9 @@ static const struct {
     {TEXT("A\t: b\r\n\r\n"), "malformed header name"},
     {TEXT("A b: c\r\n\r\n"), "malformed header name"},
     {TEXT("A(b): c\r\n\r\n"), "malformed header name"},
+    {TEXT("(A: c\r\n\r\n"), "malformed header name"},
+    {TEXT("\0A: c\r\n\r\n"), "malformed header name"},
+    {TEXT("A: b\r\n\x7f: c\r\n\r\n"), "malformed header name"},
     {TEXT("A\"b: c\r\n\r\n"), "malformed header name"},
     {TEXT("A/b: c\r\n\r\n"), "malformed header name"},
     {TEXT("A@b: c\r\n\r\n"), "malformed header name"},
@@ -319,6 +322,9 @@ static void bad_request_lines_are_errors(void) {
       {TEXT(" GET / HTTP/1.1\r\n\r\n"), "malformed request line"},
       {TEXT("G@T / HTTP/1.1\r\n\r\n"), "malformed request line"},
       {TEXT("GET\t/ HTTP/1.1\r\n\r\n"), "malformed request line"},
+      {TEXT("@GET / HTTP/1.1\r\n\r\n"), "malformed request line"},
+      {TEXT("GET \t/ HTTP/1.1\r\n\r\n"), "malformed request line"},
+      {TEXT("GET \x7f HTTP/1.1\r\n\r\n"), "malformed request line"},
       {TEXT("GET /\t HTTP/1.1\r\n\r\n"), "malformed request line"},
       {TEXT("GET /\0 HTTP/1.1\r\n\r\n"), "malformed request line"},
       {TEXT("GET /\x7f HTTP/1.1\r\n\r\n"), "malformed request line"},
@@ -342,7 +348,9 @@ static void bad_request_lines_are_errors(void) {
       {TEXT("GET / HTTP/1.1\rX\r\n\r\n"), "not an HTTP/1.x request"},
       {TEXT("GET / HTTP/1.1\nX\r\n\r\n"), "not an HTTP/1.x request"},
       {TEXT(""), "incomplete head"},
+      {TEXT("\r"), "incomplete head"},
       {TEXT("\r\n"), "incomplete head"},
+      {TEXT("\r\n\r"), "incomplete head"},
       {TEXT("\r\n\r\n"), "incomplete head"},
       {TEXT("GET / HTTP/1.1\r\n"), "incomplete head"},
   };
@@ -411,6 +419,36 @@ static void fields_are_walked_in_order(void) {
   release();
 }
 
+/* Nobody hands these in, but no byte behind them is read. */
+static void unfinished_fields_are_walked_within_bounds(void) {
+  const char *const texts[] = {"A",      "A:",   "A: b",      "A: b\r",
+                               "A: b\n", "\r\n", "A: b\r\nC", "A: b\r\nC: d\r",
+                               ":",      " "};
+  for (size_t i = 0; i < COUNT(texts); i++) {
+    size_t length = strlen(texts[i]), offset = 0, lines = 0;
+    struct sw_slice fields = {hold(texts[i], length), length}, name, value;
+    while (sw_http_next_field(fields, &offset, &name, &value)) {
+      lines++;
+      CHECK(name.data >= held && name.data + name.length <= held + length);
+      CHECK(value.data >= held && value.data + value.length <= held + length);
+    }
+    CHECK_INT(lines, strncmp(texts[i], "A: b\r\n", 6) ? 1 : 2);
+    CHECK_INT(offset, length);
+  }
+  release();
+}
+
+/* The end of a head that begins before |data| is none of its own. */
+static void nothing_in_front_of_a_head_is_read(void) {
+  struct sw_http_head head;
+  const char *fault = "", *text = "\r\n\r\n";
+  CHECK(!sw_http_parse_response(text + 1, 3, &head, &fault));
+  CHECK_STR(fault, "incomplete head");
+  CHECK(!sw_http_parse_request(text + 1, 3, &head, &fault));
+  CHECK_STR(fault, "incomplete head");
+  CHECK_INT(sw_http_head_length(text + 1, 3, 3), 0);
+}
+
 static void the_first_field_of_a_name_is_found(void) {
   static const char text[] = "Xa: 0\r\nA: 1\r\nAx: 2\r\na: 3\r\nB-c: 4\r\n";
   struct sw_slice fields = {hold(TEXT(text)), sizeof text - 1};
@@ -446,6 +484,7 @@ static void headers_of_users_are_checked(void) {
                                   "SEC-WEBSOCKET-VERSION",
                                   "Sec-WebSocket-Extensions",
                                   "Sec-WebSocket-",
+                                  "Sec-WebSocket-K",
                                   "Sec-WebSocket-Accept",
                                   "Sec-WebSocket-Anything"};
   const char *const free_names[] = {"Origin",
@@ -612,6 +651,7 @@ static const struct {
     {S101 UPG CON ACC SUB
      "Sec-WebSocket-Extensions: permessage-deflate\r\n" END,
      EXTENSION},
+    {S101 "Sec-WebSocket-Extensions: x\r\n" UPG CON ACC SUB END, EXTENSION},
     {S101 UPG CON ACC SUB "sec-websocket-extensions: x\r\n" END, EXTENSION},
     {S101 UPG CON ACC SUB "Sec-WebSocket-Extensions: ,\r\n" END, EXTENSION},
     {S101 UPG CON ACC SUB
@@ -689,9 +729,10 @@ static void good_requests_are_accepted(void) {
   const char *const heads[] = {
       GET HOST UPG CON SWK VER SUB END,
       "GET / HTTP/1.1\r\n" HOST UPG CON SWK VER SUB END,
-      "GET /?a=b HTTP/1.1\r\n" HOST UPG CON SWK VER SUB END,
+      "GET /?a=~b HTTP/1.1\r\n" HOST UPG CON SWK VER SUB END,
       "GET //x HTTP/1.9\r\n" HOST UPG CON SWK VER SUB END,
       GET "Host: [2001:db8::1]:8443\r\n" UPG CON SWK VER SUB END,
+      GET "Host: a\r\n" UPG CON SWK VER SUB END,
       GET "hOST:a_b%41:1\r\n" UPG CON SWK VER SUB END,
       GET HOST "upgrade: WEBSOCKET\r\nCONNECTION: upgrade\r\n"
                "sec-websocket-key:" KEY "\r\nsec-websocket-version: 13 \r\n"
@@ -755,9 +796,11 @@ static const struct {
     {GET HOST "host: other\r\n" UPG CON SWK VER SUB END, 400, BAD_HOST},
     {GET "Host:\r\n" UPG CON SWK VER SUB END, 400, BAD_HOST},
     {GET "Host: a b\r\n" UPG CON SWK VER SUB END, 400, BAD_HOST},
+    {GET "Host: /a\r\n" UPG CON SWK VER SUB END, 400, BAD_HOST},
     {GET "Host: a/b\r\n" UPG CON SWK VER SUB END, 400, BAD_HOST},
     {GET "Host: u@a\r\n" UPG CON SWK VER SUB END, 400, BAD_HOST},
     {GET "Host: \xc3\xa4\r\n" UPG CON SWK VER SUB END, 400, BAD_HOST},
+    {GET "Content-Length: 1\r\n" HOST UPG CON SWK VER SUB END, 400, BODY},
     {GET HOST UPG CON SWK VER SUB "Content-Length: 1\r\n" END, 400, BODY},
     {GET HOST UPG CON SWK VER SUB "Content-Length:\r\n" END, 400, BODY},
     {GET HOST UPG CON SWK VER SUB
@@ -1033,32 +1076,64 @@ static void usual_reasons_are_those_of_iana(void) {
   const struct {
     int status;
     const char *reason;
-  } usual[] = {{300, "Multiple Choices"},
+  } usual[] = {{505, "request is not HTTP/1.1"},
+               {405, "method is not GET"},
+               {400, "target is not a path"},
+               {400, "not exactly one valid Host"},
+               {400, "request has a body"},
+               {400, "request without Upgrade: websocket"},
+               {400, "request without Connection: Upgrade"},
+               {426, "Sec-WebSocket-Version is not 13"},
+               {400, "not exactly one valid Sec-WebSocket-Key"},
+               {400, "client does not offer subprotocol sip"},
+               {300, "Multiple Choices"},
                {301, "Moved Permanently"},
                {302, "Found"},
                {303, "See Other"},
+               {304, "Not Modified"},
+               {305, "Use Proxy"},
                {307, "Temporary Redirect"},
                {308, "Permanent Redirect"},
                {400, "Bad Request"},
                {401, "Unauthorized"},
+               {402, "Payment Required"},
                {403, "Forbidden"},
                {404, "Not Found"},
                {405, "Method Not Allowed"},
+               {406, "Not Acceptable"},
                {407, "Proxy Authentication Required"},
                {408, "Request Timeout"},
+               {409, "Conflict"},
                {410, "Gone"},
+               {411, "Length Required"},
+               {412, "Precondition Failed"},
                {413, "Content Too Large"},
                {414, "URI Too Long"},
+               {415, "Unsupported Media Type"},
+               {416, "Range Not Satisfiable"},
+               {417, "Expectation Failed"},
                {421, "Misdirected Request"},
+               {422, "Unprocessable Content"},
+               {423, "Locked"},
+               {424, "Failed Dependency"},
+               {425, "Too Early"},
                {426, "Upgrade Required"},
+               {428, "Precondition Required"},
                {429, "Too Many Requests"},
                {431, "Request Header Fields Too Large"},
+               {451, "Unavailable For Legal Reasons"},
                {500, "Internal Server Error"},
                {501, "Not Implemented"},
                {502, "Bad Gateway"},
                {503, "Service Unavailable"},
                {504, "Gateway Timeout"},
                {505, "HTTP Version Not Supported"},
+               {506, "Variant Also Negotiates"},
+               {507, "Insufficient Storage"},
+               {508, "Loop Detected"},
+               {511, "Network Authentication Required"},
+               {306, ""},
+               {418, ""},
                {599, ""}};
   for (size_t i = 0; i < COUNT(usual); i++) {
     struct sw_http_head head = {0};
@@ -1138,6 +1213,8 @@ int main(void) {
   RUN(bad_request_lines_are_errors);
   RUN(changed_heads_are_read_within_bounds);
   RUN(fields_are_walked_in_order);
+  RUN(unfinished_fields_are_walked_within_bounds);
+  RUN(nothing_in_front_of_a_head_is_read);
   RUN(the_first_field_of_a_name_is_found);
   RUN(headers_of_users_are_checked);
   RUN(values_and_reasons_of_users_are_checked);

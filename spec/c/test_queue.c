@@ -108,36 +108,68 @@ static void both_queues_grow_after_a_splice(void) {
 
 /* ---- Batches ----------------------------------------------------------- */
 
-static void check_next(struct sw_batch *batch, const void *want,
-                       size_t want_length, bool want_binary) {
+/* The owners of messages; only their addresses count. */
+static char first_owner, second_owner;
+
+static bool put(struct sw_batch *batch, const void *data, size_t length,
+                bool binary) {
+  return sw_batch_put(batch, &first_owner, data, length, binary);
+}
+
+static void check_owned(struct sw_batch *batch, const void *want_owner,
+                        const void *want, size_t want_length,
+                        bool want_binary) {
+  void *owner = NULL;
   const uint8_t *data = NULL;
   size_t length = 0;
   bool binary = !want_binary;
-  CHECK(sw_batch_get(batch, &data, &length, &binary));
+  CHECK(sw_batch_get(batch, &owner, &data, &length, &binary));
   CHECK_MEM(data, length, want, want_length);
   CHECK(data != NULL);
+  CHECK(owner == want_owner);
   CHECK_INT(binary, want_binary);
 }
 
+static void check_next(struct sw_batch *batch, const void *want,
+                       size_t want_length, bool want_binary) {
+  check_owned(batch, &first_owner, want, want_length, want_binary);
+}
+
 static void check_no_more(struct sw_batch *batch) {
+  void *owner = &second_owner;
   const uint8_t *data = (const uint8_t *)"kept";
   size_t length = 4;
   bool binary = true;
-  CHECK(!sw_batch_get(batch, &data, &length, &binary));
+  CHECK(!sw_batch_get(batch, &owner, &data, &length, &binary));
   CHECK_MEM(data, length, "kept", 4);
+  CHECK(owner == &second_owner && binary);
+}
+
+static void messages_keep_their_owner(void) {
+  struct sw_batch *batch = sw_batch_new(0, 1000);
+  CHECK(sw_batch_put(batch, &first_owner, "1", 1, false));
+  CHECK(sw_batch_put(batch, &second_owner, "22", 2, true));
+  CHECK(sw_batch_put(batch, NULL, "333", 3, false));
+  CHECK(sw_batch_put(batch, &first_owner, "4444", 4, true));
+  check_owned(batch, &first_owner, "1", 1, false);
+  check_owned(batch, &second_owner, "22", 2, true);
+  check_owned(batch, NULL, "333", 3, false);
+  check_owned(batch, &first_owner, "4444", 4, true);
+  check_no_more(batch);
+  free(batch);
 }
 
 static void messages_keep_length_kind_and_bytes(void) {
   struct sw_batch *batch = sw_batch_new(0, 1000);
   check_no_more(batch);
-  CHECK(sw_batch_put(batch, "one", 3, false));
-  CHECK(sw_batch_put(batch, "", 0, true));
-  CHECK(sw_batch_put(batch, NULL, 0, false));
-  CHECK(sw_batch_put(batch, "a\0b", 3, true));
+  CHECK(put(batch, "one", 3, false));
+  CHECK(put(batch, "", 0, true));
+  CHECK(put(batch, NULL, 0, false));
+  CHECK(put(batch, "a\0b", 3, true));
   check_next(batch, "one", 3, false);
   check_next(batch, "", 0, true);
   check_next(batch, "", 0, false);
-  CHECK(sw_batch_put(batch, "late", 4, false));
+  CHECK(put(batch, "late", 4, false));
   check_next(batch, "a\0b", 3, true);
   check_next(batch, "late", 4, false);
   check_no_more(batch);
@@ -150,8 +182,8 @@ static void the_first_message_always_fits(void) {
   memset(big, 0x5A, sizeof big);
   for (size_t i = 0; i < sizeof length / sizeof *length; i++) {
     struct sw_batch *batch = sw_batch_new(length[i], 0);
-    CHECK(sw_batch_put(batch, big, length[i], true));
-    CHECK(!sw_batch_put(batch, big, 0, true));
+    CHECK(put(batch, big, length[i], true));
+    CHECK(!put(batch, big, 0, true));
     check_next(batch, big, length[i], true);
     check_no_more(batch);
     free(batch);
@@ -162,7 +194,7 @@ static void a_batch_has_its_minimum(void) {
   struct sw_batch *batch = sw_batch_new(1, 4096);
   CHECK(batch->capacity >= 4096);
   size_t count = 0, taken = 0;
-  while (sw_batch_put(batch, &count, sizeof count, count & 1))
+  while (put(batch, &count, sizeof count, count & 1))
     count++;
   CHECK(count >= 200);
   for (; taken < count; taken++)
@@ -173,25 +205,26 @@ static void a_batch_has_its_minimum(void) {
 
 static void what_does_not_fit_changes_nothing(void) {
   struct sw_batch *batch = sw_batch_new(10, 0);
-  CHECK(!sw_batch_put(batch, "eleven byte", 11, false));
-  CHECK(!sw_batch_put(batch, "", SIZE_MAX, false));
-  CHECK(!sw_batch_put(batch, "", SIZE_MAX - 7, false));
+  CHECK(!put(batch, "eleven byte", 11, false));
+  CHECK(!put(batch, "", SIZE_MAX, false));
+  CHECK(!put(batch, "", SIZE_MAX - 7, false));
+  CHECK(!put(batch, "", SIZE_MAX - 23, false));
   check_no_more(batch);
-  CHECK(sw_batch_put(batch, "ten bytes!", 10, false));
+  CHECK(put(batch, "ten bytes!", 10, false));
   check_next(batch, "ten bytes!", 10, false);
   free(batch);
 }
 
 static void a_reset_batch_is_as_new(void) {
   struct sw_batch *batch = sw_batch_new(10, 0);
-  CHECK(sw_batch_put(batch, "ten bytes!", 10, false));
+  CHECK(put(batch, "ten bytes!", 10, false));
   check_next(batch, "ten bytes!", 10, false);
   sw_batch_reset(batch);
   check_no_more(batch);
-  CHECK(sw_batch_put(batch, "other 10 b", 10, true));
+  CHECK(put(batch, "other 10 b", 10, true));
   sw_batch_reset(batch);
   check_no_more(batch);
-  CHECK(sw_batch_put(batch, "third", 5, true));
+  CHECK(put(batch, "third", 5, true));
   check_next(batch, "third", 5, true);
   free(batch);
 }
@@ -211,7 +244,7 @@ static void a_batch_that_cannot_be_made_is_null(void) {
 static void a_batch_is_one_piece_of_memory(void) {
   unsigned before = allocations;
   struct sw_batch *batch = sw_batch_new(100, 65536);
-  while (sw_batch_put(batch, "some bytes", 10, false))
+  while (put(batch, "some bytes", 10, false))
     continue;
   CHECK_INT(allocations, before + 1);
   free(batch);
@@ -224,6 +257,7 @@ int main(void) {
   RUN(splicing_moves_all_to_the_end);
   RUN(both_queues_grow_after_a_splice);
   RUN(messages_keep_length_kind_and_bytes);
+  RUN(messages_keep_their_owner);
   RUN(the_first_message_always_fits);
   RUN(a_batch_has_its_minimum);
   RUN(what_does_not_fit_changes_nothing);

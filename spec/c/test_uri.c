@@ -270,6 +270,7 @@ static const struct {
     {"ws://a:0", PORT_RANGE},
     {"ws://a:000", PORT_RANGE},
     {"ws://a:65536", PORT_RANGE},
+    {"ws://a:655350", PORT_RANGE},
     {"ws://a:65616", PORT_RANGE},                /* 80 in 16 bits */
     {"ws://a:4294967376", PORT_RANGE},           /* 80 in 32 bits */
     {"ws://a:18446744073709551696", PORT_RANGE}, /* 80 in 64 bits */

@@ -10,7 +10,8 @@
 #   server        localhost, 127.0.0.1, ::1, example.test
 #   wildcard      *.example.test            cn-only   localhost as CN, no SAN
 #   expired       since 2021                future    valid from 2090 on
-#   wrong-host    other.test                wrong-ip  127.0.0.9, ::9
+#   wrong-host    other.test                wrong-ip  127.0.0.9, ::9, and names:
+#                                           localhost, "127.0.0.1"
 #   wrong-usage   clientAuth only           self-signed
 #   other-ca      a root nobody trusts      other     server names, from it
 #   inter         server names, from intermediate.pem; inter-chain.pem holds
@@ -43,15 +44,10 @@ log=$dir/.log
 : >"$log"
 trap 'status=$?; [ $status = 0 ] || cat "$log" >&2; exit $status' EXIT
 
-key() {
-  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 \
-    -out "$1.key" 2>>"$log"
-}
-
 # request NAME COMMON_NAME: a new key and a signing request for it
 request() {
-  key "$1"
-  openssl req -new -key "$1.key" -subj "/CN=$2" -out "$1.csr" 2>>"$log"
+  openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes \
+    -keyout "$1.key" -subj "/CN=$2" -out "$1.csr" 2>>"$log"
 }
 
 # "openssl ca" is the one tool here that lets dates be chosen.
@@ -75,8 +71,11 @@ commonName = supplied
 [ext]
 $3
 CNF
+  issuer="-cert $2.pem"
+  [ "$1" != "$2" ] || issuer=-selfsign
+  # shellcheck disable=SC2086
   openssl ca -batch -config ca.cnf -in "$1.csr" -out "$1.pem" -notext \
-    -cert "$2.pem" -keyfile "$2.key" -extensions ext \
+    $issuer -keyfile "$2.key" -extensions ext \
     -startdate "$4" -enddate "$5" 2>>"$log"
 }
 
@@ -95,27 +94,15 @@ leaf() {
   [ $# -lt 2 ] || echo "subjectAltName = $2"
 }
 
-# root NAME COMMON_NAME
-root() {
-  key "$1"
-  openssl req -new -x509 -key "$1.key" -days 20000 -subj "/CN=$2" \
-    -config /dev/stdin -extensions ext -out "$1.pem" 2>>"$log" <<CNF
-[req]
-distinguished_name = name
-[name]
-[ext]
-$authority
-CNF
-}
-
-# certificate NAME COMMON_NAME ISSUER EXTENSIONS [FROM TO]
+# certificate NAME COMMON_NAME ISSUER EXTENSIONS [FROM TO]; an issuer of the
+# same name: self-signed
 certificate() {
   request "$1" "$2"
   sign "$1" "$3" "$4" "${5:-$since}" "${6:-$until}"
 }
 
-root ca 'sipwire test CA'
-root other-ca 'sipwire stranger CA'
+certificate ca 'sipwire test CA' ca "$authority"
+certificate other-ca 'sipwire stranger CA' other-ca "$authority"
 certificate intermediate 'sipwire test intermediate' ca "$authority"
 
 certificate server localhost ca "$(leaf serverAuth "$names")"
@@ -128,15 +115,13 @@ certificate future localhost ca "$(leaf serverAuth "$names")" \
   20900101000000Z 20910101000000Z
 certificate wrong-host other.test ca "$(leaf serverAuth DNS:other.test)"
 certificate wrong-ip localhost ca \
-  "$(leaf serverAuth IP:127.0.0.9,IP:::9)"
+  "$(leaf serverAuth DNS:localhost,DNS:127.0.0.1,IP:127.0.0.9,IP:::9)"
 certificate wrong-usage localhost ca "$(leaf clientAuth "$names")"
 certificate other localhost other-ca "$(leaf serverAuth "$names")"
 certificate inter localhost intermediate "$(leaf serverAuth "$names")"
 cat inter.pem intermediate.pem >inter-chain.pem
 
-key self-signed
-openssl req -new -x509 -key self-signed.key -days 20000 -subj /CN=localhost \
-  -addext "subjectAltName = $names" -out self-signed.pem 2>>"$log"
+certificate self-signed localhost self-signed "$(leaf serverAuth "$names")"
 
 certificate client alice ca "$(leaf clientAuth URI:sip:alice@example.test)"
 certificate client-other alice other-ca \

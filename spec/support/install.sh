@@ -68,7 +68,7 @@ apt() {
 }
 
 packages() {
-  local names log
+  local names
   mapfile -t names < <(missing "$@")
   if [ ${#names[@]} -eq 0 ]; then
     say "all packages are here"

@@ -5,8 +5,9 @@
 -- local peer = node_server.start { tls = { cert = , key = , ca = , … },
 --                                  ws = { … }, host = }
 -- peer.ws  peer.wss  ports       peer:url([path])  peer:secure_url([path])
--- peer:event(name [, limit])     the next report of that name; others stay
--- peer:seen(name)                how many such reports wait
+-- peer:event(name [, fields [, limit]])   the next report of that name, with
+--                                these fields ({id = 3}); others stay
+-- peer:seen(name [, fields])     how many such reports wait
 -- peer:stop()
 
 local run = require "spec.support.run"
@@ -49,17 +50,24 @@ function peer:collect()
   end
 end
 
-local function find(self, name)
+local function fits(event, name, fields)
+  for key, value in pairs(fields or {}) do
+    if event[key] ~= value then return false end
+  end
+  return event.event == name
+end
+
+local function find(self, name, fields)
   self:collect()
   for i, event in ipairs(self.events) do
-    if event.event == name then return i end
+    if fits(event, name, fields) then return i end
   end
 end
 
-function peer:event(name, limit)
+function peer:event(name, fields, limit)
   local at
   run.wait(function()
-    at = find(self, name)
+    at = find(self, name, fields)
     return at or self.process:ended()
   end, limit, function()
     return "report '" .. name .. "' of the node server; there are " ..
@@ -69,11 +77,11 @@ function peer:event(name, limit)
   return table.remove(self.events, at)
 end
 
-function peer:seen(name)
+function peer:seen(name, fields)
   self:collect()
   local n = 0
   for _, event in ipairs(self.events) do
-    if event.event == name then n = n + 1 end
+    if fits(event, name, fields) then n = n + 1 end
   end
   return n
 end

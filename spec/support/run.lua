@@ -78,11 +78,14 @@ local function step(loop, timeout)
   if ok == nil and err ~= nil then M.report(err) end
 end
 
--- Waits for I/O of luv's loop, at most so long.
+-- Waits for I/O of luv's loop, at most so long.  The timer repeats because
+-- "once" runs due timers before it waits: after a single shot it might wait
+-- for ever.
 local nap
 local function luv_wait(seconds)
+  local ms = math.max(1, math.floor(seconds * 1000))
   nap = nap or uv.new_timer()
-  nap:start(math.max(1, math.floor(seconds * 1000)), 0, function() end)
+  nap:start(ms, ms, function() end)
   uv.run "once"
   nap:stop()
 end

@@ -1,0 +1,76 @@
+-- SPDX-License-Identifier: MIT
+-- The module as users see it.
+
+local core = require "sipwire.core"
+local connection = require "sipwire.connection"
+local listener = require "sipwire.listener"
+local loops = require "sipwire.loop"
+local task = require "sipwire.task"
+local transports = require "sipwire.transport"
+
+--- SIP over WebSocket (RFC 7118) for Lua. Durations are seconds. Run-time
+--- failures are returned as nil, "code: text", "code"[, info]; mistakes raise.
+local sipwire = { VERSION = core.VERSION }
+
+--- Makes a transport in state Disconnected.
+---@param options table see the README's table of options
+---@return sipwire.Transport
+function sipwire.new(options)
+  return transports.new(options, 2)
+end
+
+--- Makes a loop of its own; most programs need only the default one.
+---@param options? { on_error: fun(err: string, t: sipwire.Transport|nil, name: string) }
+---@return sipwire.Loop
+function sipwire.loop(options)
+  return loops.new(options)
+end
+
+sipwire.listen = listener.listen
+sipwire.open = connection.open
+sipwire.sleep = task.sleep
+
+--- Runs the default loop: see sipwire.Loop.run.
+---@param main? fun(...) run as a task
+---@return true|nil ok
+---@return string|nil err
+function sipwire.run(main, ...)
+  if main ~= nil and type(main) ~= "function" then
+    error("main must be a function, not " .. type(main), 2)
+  end
+  return loops.default():run(main, ...)
+end
+
+-- The loop of the running task, or the default one.
+local function here()
+  return task.loop() or loops.default()
+end
+
+--- Runs a function as a task of the running task's loop, or of the default
+--- one.
+---@param fn fun(...)
+function sipwire.spawn(fn, ...)
+  if type(fn) ~= "function" then
+    error("spawn needs a function, not " .. type(fn), 2)
+  end
+  here():spawn(fn, ...)
+end
+
+--- Calls a function in the next tick.
+---@param fn fun()
+function sipwire.defer(fn)
+  if type(fn) ~= "function" then
+    error("defer needs a function, not " .. type(fn), 2)
+  end
+  here():defer(fn)
+end
+
+--- Calls a function once, after a time.
+---@param seconds number 0 to 604800
+---@param fn fun()
+---@return sipwire.Timer
+function sipwire.timer(seconds, fn)
+  return here():timer(seconds, fn)
+end
+
+return sipwire

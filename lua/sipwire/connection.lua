@@ -1,0 +1,253 @@
+-- SPDX-License-Identifier: MIT
+-- Connections for tasks: open, send, receive and close that wait.
+
+local options = require "sipwire.options"
+local task = require "sipwire.task"
+local transports = require "sipwire.transport"
+
+-- Bytes received and not fetched at which reading stops, and goes on.
+local HIGH, LOW = 262144, 65536
+
+-- What a queued message costs beyond its bytes.
+local MESSAGE_COST = 64
+
+local unpack = table.unpack or unpack
+
+--- A connected transport that belongs to tasks: its functions wait.
+---@class sipwire.Connection
+---@field transport sipwire.Transport its callbacks are the connection's own
+local Connection = {}
+Connection.__index = Connection
+
+function Connection:__tostring()
+  return (tostring(self.transport):gsub("^sipwire%.transport", "sipwire.connection"))
+end
+
+-- ---- Waiting tasks --------------------------------------------------------
+
+local function remove(list, entry)
+  for i, other in ipairs(list) do
+    if other == entry then
+      table.remove(list, i)
+      return true
+    end
+  end
+  return false
+end
+
+-- Waits in `list` until woken, or until `seconds` have passed; then it returns
+-- nothing.
+local function wait_in(self, list, running, ms)
+  local waiter = { task = running }
+  list[#list + 1] = waiter
+  if ms then
+    waiter.timer = running.loop:_timer(ms, function()
+      waiter.timer = nil
+      if remove(list, waiter) then
+        task.resume(running)
+      end
+    end)
+  end
+  return task.wait()
+end
+
+local function wake_first(list, resume, ...)
+  local waiter = table.remove(list, 1)
+  if waiter.timer then
+    waiter.timer:stop()
+  end
+  resume(waiter.task, ...)
+end
+
+local function wake_all(list, resume, ...)
+  while list[1] do
+    wake_first(list, resume, ...)
+  end
+end
+
+-- ---- The inbox ------------------------------------------------------------
+
+local function put(self, message, binary)
+  local last = self._last + 1
+  self._last = last
+  self._inbox[last] = { message, binary }
+  self._size = self._size + #message + MESSAGE_COST
+  if self._size > HIGH and not self._paused then
+    self._paused = true
+    self.transport:_pause(true)
+  end
+end
+
+local function take(self)
+  local first = self._first
+  local entry = self._inbox[first]
+  self._inbox[first] = nil
+  self._first = first + 1
+  self._size = self._size - #entry[1] - MESSAGE_COST
+  if self._paused and self._size <= LOW then
+    self._paused = false
+    self.transport:_pause(false)
+  end
+  return entry[1], entry[2]
+end
+
+local function on_message(self, message, binary)
+  if self._receivers[1] then
+    wake_first(self._receivers, task.resume, message, binary)
+  else
+    put(self, message, binary)
+  end
+end
+
+-- ---- The end --------------------------------------------------------------
+
+local function set_end(self, resume, err, code, info)
+  if self._end then
+    return
+  end
+  self._end = { err or "closed: the connection was closed here",
+    code or "closed", info or {} }
+  wake_all(self._receivers, resume, nil, unpack(self._end))
+  wake_all(self._senders, resume)
+end
+
+local function watch(self, t)
+  t.on_message = function(_, message, binary)
+    on_message(self, message, binary)
+  end
+  t.on_disconnect = function(_, err, code, info)
+    set_end(self, task.resume, err, code, info)
+  end
+  t._on_dispose = function()
+    set_end(self, task.resume_later, "disposed: the transport was disposed",
+      "disposed", {})
+    wake_all(self._closers, task.resume_later, nil,
+      "disposed: the transport was disposed", "disposed")
+  end
+end
+
+-- ---- Calls ----------------------------------------------------------------
+
+--- Opens a connection, in a task: waits until it is up.
+---@param given table options as for new()
+---@return sipwire.Connection|nil connection
+---@return string|nil err
+---@return string|nil code
+---@return sipwire.Info|nil info
+local function open(given)
+  local running = task.current("open")
+  local t = transports.new(given, 2)
+  local self = setmetatable({
+    transport = t, _inbox = {}, _first = 1, _last = 0, _size = 0,
+    _receivers = {}, _senders = {}, _closers = {},
+  }, Connection)
+  watch(self, t)
+  local ok, err, code, info = t:connect(function(...)
+    task.resume(running, ...)
+  end)
+  if ok then
+    err, code, info = task.wait()
+  end
+  if err then
+    t:dispose()
+    return nil, err, code, info or {}
+  end
+  return self
+end
+
+--- Sends one SIP message. Waits only while the send queue is full.
+---@param message string
+---@param frame? "auto"|"text"|"binary"
+---@return true|nil ok
+---@return string|nil err
+---@return string|nil code
+---@return sipwire.Info|nil info of the connection's end
+function Connection:send(message, frame)
+  local running = task.current("send")
+  while not self._end do
+    local ok, err, code = self.transport:send(message, function()
+      self._unsent = self._unsent - 1
+      wake_all(self._senders, task.resume)
+    end, frame)
+    if ok then
+      self._unsent = (self._unsent or 0) + 1
+      return true
+    elseif code ~= "queue_full" or (self._unsent or 0) == 0 then
+      return nil, err, code
+    end
+    wait_in(self, self._senders, running)
+  end
+  return nil, unpack(self._end)
+end
+
+--- Waits for the next message. What came before the end is still received.
+---@param timeout? number seconds; nil: no limit
+---@return string|nil message
+---@return boolean|string binary, or err
+---@return string|nil code "timeout", or why the connection ended
+---@return sipwire.Info|nil info
+function Connection:receive(timeout)
+  local running = task.current("receive")
+  local ms = timeout and options.seconds(timeout, "timeout", 2)
+  if self._first <= self._last then
+    return take(self)
+  elseif self._end then
+    return nil, unpack(self._end)
+  end
+  local message, binary, code, info = wait_in(self, self._receivers, running, ms)
+  if message == nil and binary == nil then
+    return nil, ("timeout: no message within %g s"):format(timeout), "timeout", {}
+  end
+  if message ~= nil then
+    return message, binary
+  end
+  return nil, binary, code, info
+end
+
+-- PUC 5.1 runs a for loop's iterator where it cannot yield.
+local can_yield_in_iterator = coroutine.wrap(function()
+  return pcall(function()
+    for _ in function() coroutine.yield() end do end
+  end)
+end)() == nil
+
+--- Iterates over messages until the connection ends. Not on PUC Lua 5.1, which
+--- cannot wait in an iterator: use receive() there.
+---@return fun(): string|nil, boolean
+function Connection:messages()
+  task.current("messages")
+  if not can_yield_in_iterator then
+    error("messages() cannot wait on this Lua: use receive()", 2)
+  end
+  return function()
+    local message, binary = self:receive()
+    if message ~= nil then
+      return message, binary
+    end
+  end
+end
+
+--- Closes and waits for the end.
+---@param timeout? number seconds; nil: the option disconnect_timeout alone
+---@return true|nil ok
+---@return string|nil err
+---@return string|nil code
+function Connection:close(timeout)
+  local running = task.current("close")
+  local ms = timeout and options.seconds(timeout, "timeout", 2)
+  local ok, err, code = self.transport:disconnect(function(...)
+    wake_all(self._closers, task.resume, true, ...)
+  end)
+  if not ok then
+    return nil, err, code
+  end
+  local woken, why, why_code = wait_in(self, self._closers, running, ms)
+  if woken == nil and why == nil then
+    return nil, ("timeout: not closed within %g s"):format(timeout), "timeout"
+  elseif why then
+    return nil, why, why_code
+  end
+  return true
+end
+
+return { open = open }

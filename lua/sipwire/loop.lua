@@ -1,0 +1,370 @@
+-- SPDX-License-Identifier: MIT
+-- Runs ticks: takes events from the core one by one and calls the functions
+-- that wait for them. Everything that calls user code starts here.
+
+local core = require "sipwire.core"
+local options = require "sipwire.options"
+
+local STATE, MESSAGE, REQUEST = core.STATE, core.MESSAGE, core.REQUEST
+local TIMER = core.TIMER
+
+--- An event loop. Private to sipwire: a host polls its descriptor, or calls
+--- run().
+---@class sipwire.Loop
+---@field on_error fun(err: string, t: sipwire.Transport|nil, name: string)
+--- called with what a callback or task raised, traceback included. Default:
+--- prints it to stderr and makes run() return nil, err.
+local Loop = {}
+
+-- ---- Guarded calls -------------------------------------------------------
+
+local unpack = table.unpack or unpack
+
+-- xpcall() of PUC 5.1 takes no arguments for the function.
+local guarded = xpcall
+do
+  local passed = false
+  xpcall(function(value) passed = value end, print, true)
+  if not passed then
+    guarded = function(fn, handler, ...)
+      local count, arguments = select("#", ...), { ... }
+      return xpcall(function()
+        return fn(unpack(arguments, 1, count))
+      end, handler)
+    end
+  end
+end
+
+local function with_traceback(err)
+  return debug.traceback(tostring(err), 2)
+end
+
+local function default_on_error(err, t, name)
+  io.stderr:write(("sipwire: error in %s%s: %s\n")
+    :format(name, t and " of " .. tostring(t) or "", err))
+end
+
+-- Hands an error to the loop's handler, which may be broken too.
+function Loop:_report(err, t, name)
+  local handler = self._on_error
+  if handler then
+    local ok, second = guarded(handler, with_traceback, err, t, name)
+    if ok then
+      return
+    end
+    err, t, name = second, nil, "on_error"
+  end
+  default_on_error(err, t, name)
+  self._failure = self._failure or err
+end
+
+-- Calls a user's function; returns whether it did not raise.
+function Loop:_call(t, name, fn, ...)
+  local ok, err = guarded(fn, with_traceback, ...)
+  if not ok then
+    self:_report(err, t, name)
+  end
+  return ok
+end
+
+-- ---- Tags: what the core's events are for --------------------------------
+
+function Loop:_tag(handler)
+  local tag = self._last_tag + 1
+  self._last_tag = tag
+  self._handlers[tag] = handler
+  return tag
+end
+
+function Loop:_untag(tag)
+  local handler = self._handlers[tag]
+  self._handlers[tag] = nil
+  return handler
+end
+
+-- ---- Timers and deferred functions ---------------------------------------
+
+--- A running timer.
+---@class sipwire.Timer
+local Timer = {}
+Timer.__index = Timer
+
+--- Stops the timer; its function will not be called. May be called again.
+function Timer:stop()
+  local tag = self._tag
+  if tag then
+    self._tag = nil
+    self._loop:_untag(tag)
+    self._loop._timers[tag] = nil
+    self._core:stop()
+  end
+end
+
+-- `handler` is called from the dispatcher, unguarded. Internal.
+function Loop:_timer(ms, handler)
+  local timer = setmetatable({ _loop = self }, Timer)
+  timer._tag = self:_tag(function()
+    self._timers[timer._tag] = nil
+    timer._tag = nil
+    timer._core:stop()
+    handler()
+  end)
+  timer._core = core.timer_new(self:_check(2), ms, timer._tag)
+  self._timers[timer._tag] = timer
+  return timer
+end
+
+--- Calls a function once, after a time.
+---@param seconds number 0 to 604800
+---@param fn fun() called in a tick
+---@return sipwire.Timer
+function Loop:timer(seconds, fn)
+  local ms = options.seconds(seconds, "seconds", 2)
+  if type(fn) ~= "function" then
+    error("timer needs a function, not " .. type(fn), 2)
+  end
+  return self:_timer(ms, function()
+    self:_call(nil, "timer", fn)
+  end)
+end
+
+-- One timer for all that is deferred in one tick. `fn` runs unguarded.
+function Loop:_defer(fn)
+  local deferred = self._deferred
+  if deferred then
+    deferred[#deferred + 1] = fn
+    return
+  end
+  deferred = { fn }
+  self._deferred = deferred
+  self:_timer(0, function()
+    self._deferred = nil
+    for _, each in ipairs(deferred) do
+      each()
+    end
+  end)
+end
+
+--- Calls a function in the next tick.
+---@param fn fun()
+function Loop:defer(fn)
+  if type(fn) ~= "function" then
+    error("defer needs a function, not " .. type(fn), 2)
+  end
+  self:_check(2)
+  self:_defer(function()
+    self:_call(nil, "defer", fn)
+  end)
+end
+
+-- ---- The tick ------------------------------------------------------------
+
+local function dispatch_done(loop, tag, ...)
+  local handler = loop:_untag(tag)
+  if handler then
+    handler(...)
+  end
+end
+
+local function dispatch(loop, kind, id, a, b, ...)
+  if kind == MESSAGE then
+    local t = loop._transports[id]
+    if t then
+      t:_message(a, b)
+    end
+  elseif kind == STATE then
+    local t = loop._transports[id]
+    if t then
+      t:_transition(a, b, ...)
+    end
+  elseif kind == REQUEST then
+    local listener = loop._listeners[id]
+    if listener then
+      listener:_request(a)
+    end
+  elseif kind == TIMER then
+    dispatch_done(loop, a)
+  elseif kind then
+    dispatch_done(loop, a, b, ...)
+  end
+  return kind ~= nil
+end
+
+local function dispatch_all(loop)
+  local handle = loop._core
+  local next_event = handle.next
+  while dispatch(loop, next_event(handle)) do end
+end
+
+function Loop:_check(level)
+  local handle = self._core
+  if not handle then
+    error("disposed: the loop is closed", (level or 1) + 1)
+  end
+  return handle
+end
+
+--- One tick: waits for I/O, then calls all callbacks that are due.
+---@param timeout? number seconds to wait at most; 0: not at all; nil: until
+--- something happens, or nothing is left that could
+function Loop:step(timeout)
+  local handle = self:_check(2)
+  local ms = -1
+  if timeout ~= nil then
+    ms = options.seconds(timeout, "timeout", 2)
+  end
+  if self._stepping then
+    error("step() inside a callback: the loop is running already", 2)
+  end
+  self._stepping = true
+  local ok, err = pcall(handle.step, handle, ms)
+  if ok then
+    dispatch_all(self)
+  end
+  self._stepping = false
+  if not ok then
+    error(err, 2)
+  end
+  return true
+end
+
+--- Runs until no transport, timer or task is left, stop() is called, or a
+--- callback raises with the default on_error.
+---@param main? fun(...) run as a task
+---@return true|nil ok
+---@return string|nil err
+function Loop:run(main, ...)
+  self:_check(2)
+  if self._running or self._stepping then
+    error("run() inside a callback: the loop is running already", 2)
+  end
+  if main ~= nil then
+    self:spawn(main, ...)
+  end
+  self._running, self._stopped, self._failure = true, false, nil
+  while self._core and self._core:alive() and not self._stopped and
+    not self._failure do
+    self:step()
+  end
+  self._running = false
+  if self._failure then
+    return nil, self._failure
+  elseif not self._stopped and self._core and next(self._tasks) then
+    return nil, "state: a task waits for something that cannot happen any more"
+  end
+  return true
+end
+
+--- Makes run() return after the current tick.
+function Loop:stop()
+  self._stopped = true
+end
+
+--- A descriptor that is readable, level-triggered, when step() has work.
+---@return integer fd
+function Loop:pollfd()
+  return self:_check(2):pollfd()
+end
+
+--- What to poll the descriptor for, in cqueues' words: "r".
+---@return string events
+function Loop:events()
+  return "r"
+end
+
+--- How long a host may wait before it must step().
+---@return number|nil seconds nil: no limit
+function Loop:timeout()
+  local ms = self:_check(2):timeout()
+  if ms >= 0 then
+    return ms / 1000
+  end
+end
+
+--- Ends all connections (close code 1001) and releases the loop's
+--- descriptors. Its transports and listeners are disposed; nothing is
+--- delivered any more.
+---@return true|nil ok
+---@return string|nil err
+---@return string|nil code
+function Loop:close()
+  local handle = self._core
+  if not handle then
+    return true
+  end
+  local ok, err, code = handle:close()
+  self._core = nil
+  for _, t in pairs(self._transports) do
+    t:dispose()
+  end
+  for _, listener in pairs(self._listeners) do
+    listener:close()
+  end
+  for _, timer in pairs(self._timers) do
+    timer._core:stop()
+    timer._tag = nil
+  end
+  self._live, self._listeners, self._timers = {}, {}, {}
+  self._handlers, self._tasks = {}, {}
+  return ok, err, code
+end
+
+-- ---- The object ----------------------------------------------------------
+
+local function get_on_error(self)
+  return rawget(self, "_on_error")
+end
+
+local Meta = {
+  __name = "sipwire.loop",
+  __index = function(self, name)
+    if name == "on_error" then
+      return get_on_error(self)
+    end
+    return Loop[name]
+  end,
+  __newindex = function(self, name, value)
+    if name == "on_error" then
+      name, value = "_on_error", options.callback(value, name, 2)
+    elseif type(name) ~= "string" or name:sub(1, 1) ~= "_" then
+      error("unknown field '" .. tostring(name) .. "'" ..
+        options.suggest(name, { on_error = true }), 2)
+    end
+    rawset(self, name, value)
+  end,
+  __tostring = function(self)
+    return "sipwire.loop" .. (self._core and "" or ": closed")
+  end,
+}
+
+local function is_loop(value)
+  return getmetatable(value) == Meta
+end
+
+local function new(given)
+  local checked = options.loop(given, 3)
+  return setmetatable({
+    _core = core.loop_new(),
+    _on_error = checked.on_error,
+    _last_tag = 0,
+    _last_id = 0,
+    _handlers = {},                                   -- by tag
+    _timers = {},                                     -- by tag
+    _transports = setmetatable({}, { __mode = "v" }), -- by id
+    _live = {},                                       -- those not Disconnected
+    _listeners = {},                                  -- by id
+    _tasks = {},                                      -- by coroutine
+  }, Meta)
+end
+
+local default
+
+-- The loop of all that name none.
+local function get_default()
+  if not default or not default._core then
+    default = new()
+  end
+  return default
+end
+
+return { new = new, is_loop = is_loop, default = get_default, Loop = Loop }

@@ -1,0 +1,474 @@
+-- SPDX-License-Identifier: MIT
+-- Transports: the core's object with callbacks.
+
+local core = require "sipwire.core"
+local loops = require "sipwire.loop"
+local new_emitter = require "sipwire.emitter"
+local options = require "sipwire.options"
+
+--- A SIP over WebSocket transport (RFC 7118). Never blocks; its callbacks are
+--- called in a later tick of its loop, never from inside a call.
+---@class sipwire.Transport
+---@field state "Disconnected"|"Connecting"|"Connected"|"Disconnecting" (read only)
+---@field protocol "WS"|"WSS" the Via transport (RFC 7118 section 5.1);
+--- assignable for a server behind a TLS front, nil resets it
+---@field server string|nil the URL of the next attempt, or of the last one
+--- that a server function gave (read only)
+---@field local_address string|nil "address:port" of the live connection (read only)
+---@field peer_address string|nil the other end's (read only)
+---@field loop sipwire.Loop (read only)
+---@field state_change sipwire.Emitter of
+--- fun(state, previous, t, err, code, info) (read only)
+---@field on_connect fun(t: sipwire.Transport)|nil on entering Connected
+---@field on_disconnect fun(t: sipwire.Transport, err: string|nil, code: string|nil, info: sipwire.Info|nil)|nil
+--- on leaving Connected; err is nil if we asked for it
+---@field on_message fun(t: sipwire.Transport, message: string, binary: boolean)|nil
+--- one SIP message per call
+local Transport = {}
+
+--- Why a connection failed or ended; fields are present when known.
+---@class sipwire.Info
+---@field phase "dns"|"tcp"|"tls"|"upgrade"|"open"|"closing"|nil where
+---@field http_status integer|nil of a refused upgrade
+---@field http_headers table<string, string>|nil lower-case names
+---@field close_code integer|nil 1005: a close frame without a code, 1006: no
+--- close frame (RFC 6455 section 7.4.1)
+---@field close_reason string|nil
+---@field was_clean boolean|nil both close frames were exchanged
+---@field tls_error string|nil OpenSSL's words
+---@field errno integer|nil of the system call that failed
+
+local callbacks = { on_connect = true, on_disconnect = true, on_message = true }
+
+local function check(t, level)
+  if t._disposed then
+    error("disposed: " .. tostring(t) .. " was disposed", level + 1)
+  end
+  return t._core
+end
+
+-- ---- Who keeps it alive ---------------------------------------------------
+
+-- The loop holds a transport as long as it may have something to tell.
+local function hold(t)
+  t._loop._live[t._id] = t
+end
+
+local function release_if_done(t)
+  if t._pending == 0 and t._core:state() == "Disconnected" then
+    t._loop._live[t._id] = nil
+  end
+end
+
+-- A tag for a call's completion, or nil. `call(err, code, info)` in a tick.
+local function completion_tag(t, name, done)
+  if not done then
+    return nil
+  end
+  local loop = t._loop
+  t._pending = t._pending + 1
+  return loop:_tag(function(...)
+    if t._disposed then
+      return
+    end
+    loop:_call(t, name, done, ...)
+    t._pending = t._pending - 1
+    if not t._disposed then
+      release_if_done(t)
+    end
+  end)
+end
+
+local function cancel_tag(t, tag)
+  if tag then
+    t._loop:_untag(tag)
+    t._pending = t._pending - 1
+  end
+end
+
+-- ---- What the loop dispatches ---------------------------------------------
+
+local function trace(t, direction, message)
+  if t._trace then
+    t._loop:_call(t, "trace", t._trace, direction, message, t)
+  end
+end
+
+function Transport:_message(message, binary)
+  trace(self, "in", message)
+  local fn = self._on_message
+  if fn and not self._disposed then
+    self._loop:_call(self, "on_message", fn, self, message, binary)
+  end
+end
+
+-- Requests made inside a transition's callbacks are carried out when all of
+-- them have run.
+local function run_held(t)
+  local held = t._held
+  t._held = nil
+  for _, request in ipairs(held or {}) do
+    if not t._disposed then
+      request()
+    end
+  end
+end
+
+function Transport:_transition(state, previous, up, down, err, code, info)
+  local loop = self._loop
+  self._in_transition = true
+  if self._state_change then
+    self._state_change:_each(function(listener)
+      if not self._disposed then
+        loop:_call(self, "state_change", listener, state, previous, self, err,
+          code, info)
+      end
+    end)
+  end
+  local fn = up and self._on_connect
+  if fn and not self._disposed then
+    loop:_call(self, "on_connect", fn, self)
+  end
+  fn = down and self._on_disconnect
+  if fn and not self._disposed then
+    loop:_call(self, "on_disconnect", fn, self, err, code, info)
+  end
+  self._in_transition = nil
+  run_held(self)
+  if not self._disposed then
+    release_if_done(self)
+  end
+end
+
+-- ---- Calls ----------------------------------------------------------------
+
+-- Asks the server function where to connect to.
+local function ask_server(t, level)
+  local url, headers = t._server()
+  if type(url) ~= "string" then
+    error("server function must return a URL, not " .. type(url), level + 1)
+  end
+  if headers ~= nil then
+    headers = options.headers(headers, level + 1)
+  end
+  local ok, err = t._core:set_server(t._loop._core, url, headers)
+  if not ok then
+    error(err, level + 1)
+  end
+end
+
+local function connect(t, done, level)
+  if t._accepted_from then
+    return nil, "state: an accepted transport cannot connect", "state"
+  end
+  local state = t._core:state()
+  if t._server and (state == "Disconnected" or state == "Disconnecting") then
+    ask_server(t, level + 1)
+  end
+  local tag = completion_tag(t, "connect completion", done)
+  local ok, err, code = t._core:connect(tag)
+  if not ok then
+    cancel_tag(t, tag)
+    return nil, err, code
+  end
+  hold(t)
+  return true
+end
+
+local function disconnect(t, done)
+  local tag = completion_tag(t, "disconnect completion", done)
+  local ok, err, code = t._core:disconnect(tag)
+  if not ok then
+    cancel_tag(t, tag)
+    return nil, err, code
+  end
+  if tag then
+    hold(t)
+  end
+  return true
+end
+
+-- A held request has nobody to return an error to but its completion.
+local function hold_request(t, name, done, request)
+  t._held = t._held or {}
+  t._held[#t._held + 1] = function()
+    local called, ok, err, code = pcall(request)
+    if not called then
+      t._loop:_report(ok, t, name)
+      ok, err, code = nil, tostring(ok), "state"
+    end
+    if not ok and done then
+      t._loop:_defer(function()
+        if not t._disposed then
+          t._loop:_call(t, name .. " completion", done, err, code, {})
+        end
+      end)
+    end
+  end
+  return true
+end
+
+--- Connects. Joins a pending connect(); succeeds at once when Connected; while
+--- Disconnecting it opens a new connection and lets the old one finish.
+--- Inside on_connect, on_disconnect and state_change listeners it is carried
+--- out when all of them have run.
+---@param done? fun(err: string|nil, code: string|nil, info: sipwire.Info|nil)
+--- called exactly once, in a later tick; err nil: connected
+---@return true|nil ok
+---@return string|nil err
+---@return string|nil code
+function Transport:connect(done)
+  check(self, 2)
+  options.callback(done, "done", 2)
+  if self._in_transition then
+    return hold_request(self, "connect", done, function()
+      return connect(self, done, 2)
+    end)
+  end
+  return connect(self, done, 2)
+end
+
+--- Disconnects with close code 1000 after everything that send() accepted, or
+--- gives a pending connect() up.
+---@param done? fun(err: string|nil, code: string|nil) called exactly once;
+--- code "aborted" if a later connect() came first
+---@return true|nil ok
+---@return string|nil err
+---@return string|nil code
+function Transport:disconnect(done)
+  check(self, 2)
+  options.callback(done, "done", 2)
+  if self._in_transition then
+    return hold_request(self, "disconnect", done, function()
+      return disconnect(self, done)
+    end)
+  end
+  return disconnect(self, done)
+end
+
+--- Sends one SIP message as one WebSocket message.
+---@param message string any bytes, also ""
+---@param done? fun(err: string|nil, code: string|nil) called exactly once:
+--- with no err when the bytes were handed to the kernel, else they were lost
+---@param frame? "auto"|"text"|"binary" instead of the option of that name
+---@return true|nil ok nil: nothing was accepted
+---@return string|nil err
+---@return "state"|"queue_full"|"utf8"|"nomem"|nil code
+function Transport:send(message, done, frame)
+  local handle = check(self, 2)
+  if type(message) ~= "string" then
+    error("message must be a string, not " .. type(message), 2)
+  end
+  local tag, kind
+  if done ~= nil then
+    options.callback(done, "done", 2)
+    tag = completion_tag(self, "send completion", done)
+  end
+  if frame ~= nil then
+    kind = options.frame(frame, 2)
+  end
+  local ok, err, code = handle:send(message, tag, kind)
+  if not ok then
+    cancel_tag(self, tag)
+    return nil, err, code
+  end
+  if self._trace then -- not now: user code never runs inside a call
+    self._loop:_defer(function()
+      trace(self, "out", message)
+    end)
+  end
+  return true
+end
+
+---@return boolean connected exactly state == "Connected"
+function Transport:is_connected()
+  return self._core:state() == "Connected"
+end
+
+--- Counters of the transport's life, and times of its last attempt.
+---@return sipwire.Stats
+function Transport:stats()
+  return check(self, 2):stats()
+end
+
+---@class sipwire.Stats
+---@field messages_in integer delivered
+---@field messages_out integer accepted by send()
+---@field bytes_in integer payload of those
+---@field bytes_out integer
+---@field dropped integer received and not delivered
+---@field queue integer bytes accepted and not handed to the kernel
+---@field pings_sent integer keep-alives of the connection
+---@field pongs_received integer their answers
+---@field rtt number|nil seconds from the last keep-alive to its answer
+---@field dns_time number|nil seconds
+---@field tcp_time number|nil seconds
+---@field tls_time number|nil seconds
+---@field upgrade_time number|nil seconds
+
+--- Final: closes a live connection in the background; no callback is called
+--- any more, and every method but is_connected() and dispose() raises.
+function Transport:dispose()
+  if self._disposed then
+    return
+  end
+  self._disposed = true
+  self._loop._live[self._id] = nil
+  self._core:dispose()
+  if self._on_dispose then
+    self._on_dispose()
+  end
+end
+
+-- Stops and resumes reading from the network; for connections.
+function Transport:_pause(paused)
+  if not self._disposed then
+    self._core:pause(paused)
+  end
+end
+
+-- ---- The object -----------------------------------------------------------
+
+local getters = {}
+
+function getters.state(t)
+  return t._core:state()
+end
+
+function getters.protocol(t)
+  if t._protocol then
+    return t._protocol
+  end
+  return check(t, 3):secure() and "WSS" or "WS"
+end
+
+function getters.server(t)
+  return check(t, 3):server()
+end
+
+function getters.local_address(t)
+  return check(t, 3):local_address()
+end
+
+function getters.peer_address(t)
+  return check(t, 3):peer_address()
+end
+
+function getters.loop(t)
+  return t._loop
+end
+
+-- Made when first asked for: most transports of a load have no listeners.
+function getters.state_change(t)
+  local emitter = t._state_change
+  if not emitter then
+    emitter = new_emitter()
+    t._state_change = emitter
+  end
+  return emitter
+end
+
+local Meta = { __name = "sipwire.transport" }
+
+function Meta.__index(t, name)
+  local method = Transport[name]
+  if method then
+    return method
+  elseif getters[name] then
+    return getters[name](t)
+  elseif callbacks[name] then
+    return rawget(t, "_" .. name) or nil
+  end
+end
+
+local function set_protocol(t, value)
+  if value ~= nil and value ~= "WS" and value ~= "WSS" then
+    error('protocol must be "WS", "WSS" or nil', 3)
+  end
+  rawset(t, "_protocol", value)
+end
+
+function Meta.__newindex(t, name, value)
+  if type(name) == "string" and name:sub(1, 1) == "_" then
+    rawset(t, name, value)
+  elseif callbacks[name] then
+    rawset(t, "_" .. name, options.callback(value, name, 2) or false)
+  elseif name == "protocol" then
+    set_protocol(t, value)
+  elseif getters[name] or Transport[name] then
+    error("field '" .. name .. "' is read-only", 2)
+  else
+    error("unknown field '" .. tostring(name) .. "'" ..
+      options.suggest(name, callbacks), 2)
+  end
+end
+
+function Meta.__tostring(t)
+  local url = t._accepted_from
+  if not url and not t._disposed then
+    url = t._core:server()
+  end
+  return ("sipwire.transport: %s %s"):format(url or "(no server yet)",
+    t._disposed and "disposed" or t._core:state())
+end
+
+-- What the way of a message looks at is there from the start: a field that is
+-- absent costs a call of __index.
+local function wrap(loop, handle, id, trace_fn)
+  local t = setmetatable({
+    _core = handle, _loop = loop, _id = id, _pending = 0,
+    _disposed = false, _trace = trace_fn or false, _on_message = false,
+  }, Meta)
+  loop._transports[id] = t
+  return t
+end
+
+local function next_id(loop)
+  loop._last_id = loop._last_id + 1
+  return loop._last_id
+end
+
+-- The loop an option names, or the default one.
+local function loop_of(checked, level)
+  local loop = checked.loop
+  if loop and not loops.is_loop(loop) then
+    error("option 'loop' must be a sipwire loop", level + 1)
+  end
+  loop = loop or loops.default()
+  loop:_check(level + 1)
+  return loop
+end
+
+-- "invalid: server: port is ..." is said as an error, without the code.
+local function raise(err, code, level)
+  error(code == "invalid" and err:gsub("^invalid: ", "") or err, level + 1)
+end
+
+local function new(given, level)
+  local checked, config = options.transport(given, level + 1)
+  local loop = loop_of(checked, level + 1)
+  local dynamic = type(checked.server) == "function" and checked.server or nil
+  config.server = not dynamic and checked.server or nil
+  local id = next_id(loop)
+  local handle, err, code =
+    core.transport_new(loop._core, config, id, checked.headers)
+  if not handle then
+    raise(err, code, level + 1)
+  end
+  local t = wrap(loop, handle, id, checked.trace)
+  t._server = dynamic
+  return t
+end
+
+-- A transport over an accepted connection, Connected already.
+local function adopt(loop, handle, id, trace_fn)
+  local t = wrap(loop, handle, id, trace_fn)
+  t._accepted_from = handle:peer_address() or "(gone)"
+  hold(t)
+  return t
+end
+
+return {
+  new = new, adopt = adopt, next_id = next_id, loop_of = loop_of, raise = raise,
+  Transport = Transport,
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/* Loops for Lua: hands events out one by one.  Must not call anything with
+   them. */
+
+#include "binding.h"
+
+#include <stdint.h>
+
+static struct sipwire_loop **box(lua_State *L) {
+  return luaL_checkudata(L, 1, SW_LOOP_TYPE);
+}
+
+struct sipwire_loop *sw_lua_check_loop(lua_State *L, int index) {
+  struct sipwire_loop **loop = luaL_checkudata(L, index, SW_LOOP_TYPE);
+  if (!*loop)
+    luaL_error(L, "disposed: the loop is closed");
+  return *loop;
+}
+
+/* loop_new() -> loop */
+static int loop_new(lua_State *L) {
+  struct sipwire_loop **loop = lua_newuserdata(L, sizeof *loop);
+  *loop = NULL;
+  luaL_getmetatable(L, SW_LOOP_TYPE);
+  lua_setmetatable(L, -2);
+  int error = sipwire_loop_new(NULL, loop);
+  if (error)
+    return luaL_error(L, "%s: a loop cannot be made: %s",
+                      sipwire_error_name(error), sipwire_error_text(error));
+  return 1;
+}
+
+/* loop:close() -> true, or nil, err, code */
+static int loop_close(lua_State *L) {
+  struct sipwire_loop **at = box(L), *loop = *at;
+  *at = NULL;
+  return sw_lua_result(L, sipwire_loop_free(loop),
+                       "a handle was left open: please report");
+}
+
+/* loop:step(timeout_ms) */
+static int loop_step(lua_State *L) {
+  struct sipwire_loop *loop = sw_lua_check_loop(L, 1);
+  int error = sipwire_loop_step(loop, (int)luaL_checkinteger(L, 2));
+  return error ? luaL_error(L, "%s: %s", sipwire_error_name(error),
+                            sipwire_error_text(error))
+               : 0;
+}
+
+static int push_state(lua_State *L, const struct sipwire_event *event) {
+  lua_pushstring(L, sipwire_state_name(event->state));
+  lua_pushstring(L, sipwire_state_name(event->previous));
+  lua_pushboolean(L, event->up);
+  lua_pushboolean(L, event->down);
+  sw_lua_push_error(L, event->error, event->info);
+  return 7;
+}
+
+static int push_done(lua_State *L, const struct sipwire_event *event) {
+  sw_lua_push_tag(L, event->tag);
+  if (!event->error)
+    return 1;
+  sw_lua_push_error(L, event->error, event->info);
+  return 4;
+}
+
+static int push_details(lua_State *L, struct sipwire_loop *loop,
+                        const struct sipwire_event *event) {
+  switch (event->type) {
+  case SIPWIRE_EVENT_MESSAGE:
+    lua_pushlstring(L, event->data, event->length);
+    lua_pushboolean(L, event->binary);
+    return 2;
+  case SIPWIRE_EVENT_STATE:
+    return push_state(L, event);
+  case SIPWIRE_EVENT_CONNECT_DONE:
+  case SIPWIRE_EVENT_DISCONNECT_DONE:
+  case SIPWIRE_EVENT_SEND_DONE:
+    return push_done(L, event);
+  case SIPWIRE_EVENT_REQUEST:
+    sw_lua_push_request(L, event->request, loop);
+    return 1;
+  case SIPWIRE_EVENT_TIMER:
+    sw_lua_push_tag(L, event->tag);
+    return 1;
+  }
+  return 0;
+}
+
+/* loop:next() -> kind, id, details of the kind; nothing at the tick's end:
+   MESSAGE: message, binary
+   STATE: state, previous, up, down, err, code, info
+   CONNECT_DONE, DISCONNECT_DONE, SEND_DONE: tag, err, code, info
+   REQUEST: request
+   TIMER: tag */
+static int loop_next(lua_State *L) {
+  struct sipwire_loop **loop = box(L);
+  struct sipwire_event event;
+  if (!*loop || sipwire_loop_next(*loop, &event) <= 0)
+    return 0;
+  lua_pushinteger(L, (lua_Integer)event.type);
+  sw_lua_push_tag(L, (uint64_t)(uintptr_t)event.arg);
+  return 2 + push_details(L, *loop, &event);
+}
+
+/* loop:alive() -> boolean */
+static int loop_alive(lua_State *L) {
+  struct sipwire_loop **loop = box(L);
+  lua_pushboolean(L, *loop && sipwire_loop_alive(*loop));
+  return 1;
+}
+
+/* loop:pollfd() -> descriptor */
+static int loop_pollfd(lua_State *L) {
+  struct sipwire_loop *loop = sw_lua_check_loop(L, 1);
+  int fd = sipwire_loop_pollfd(loop);
+  if (fd < 0)
+    return luaL_error(L, "%s: %s", sipwire_error_name(fd),
+                      sipwire_error_text(fd));
+  lua_pushinteger(L, fd);
+  return 1;
+}
+
+/* loop:timeout() -> milliseconds, negative: no limit */
+static int loop_timeout(lua_State *L) {
+  lua_pushinteger(L, sipwire_loop_timeout(sw_lua_check_loop(L, 1)));
+  return 1;
+}
+
+static const luaL_Reg methods[] = {
+  {"step", loop_step},       {"next", loop_next},
+  {"alive", loop_alive},     {"pollfd", loop_pollfd},
+  {"timeout", loop_timeout}, {"close", loop_close},
+  {"__gc", loop_close},      {NULL, NULL}
+};
+
+void sw_lua_open_loop(lua_State *L) {
+  sw_lua_metatable(L, SW_LOOP_TYPE, methods);
+  lua_pushcfunction(L, loop_new);
+  lua_setfield(L, -2, "loop_new");
+}
