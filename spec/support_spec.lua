@@ -15,6 +15,9 @@ local run_until = helper.run_until
 
 helper.watch()
 
+-- A limit that is meant to pass: no reason to have more of it on a slow machine.
+local function brief(seconds) return seconds / run.scale end
+
 describe("bits", function()
   it("works on unsigned 32-bit numbers", function()
     assert.equal(0x80000001, bits.band(0xf0f0f0f1, 0x8f0f0f0f))
@@ -123,7 +126,7 @@ describe("run_until", function()
 
   it("names what did not happen", function()
     local began = run.now()
-    local ok, err = pcall(run_until, function() end, 0.05, "the moon")
+    local ok, err = pcall(run_until, function() end, brief(0.05), "the moon")
     assert.is_false(ok)
     assert.matches("not within .* s: the moon", err)
     assert.is_true(run.now() - began >= 0.05)
@@ -131,9 +134,9 @@ describe("run_until", function()
 
   it("does not burn the processor while nothing happens", function()
     local before = os.clock()
-    pcall(run_until, function() end, 0.5, "nothing")
+    pcall(run_until, function() end, brief(0.5), "nothing")
     if not run.gc_stress then
-      assert.is_true(os.clock() - before < 0.25 * run.scale)
+      assert.is_true(os.clock() - before < 0.25)
     end
   end)
 
@@ -178,7 +181,7 @@ describe("run_until", function()
 
   it("gives scripts limits of their own", function()
     helper.script(function()
-      run.wait(function() end, 0.02, "what never comes")
+      run.wait(function() end, brief(0.02), "what never comes")
     end)
     local ok, err = pcall(run_until, function() end, 5, "the spec's own")
     assert.is_false(ok)
@@ -226,13 +229,13 @@ describe("process", function()
     local stubborn = process.spawn { "sh", "-c",
       "trap '' TERM; echo on; while :; do sleep 0.05; done" }
     stubborn:line()
-    stubborn:stop(0.2)
+    stubborn:stop(brief(0.2))
     assert.equal(9, stubborn.signal)
     assert.is_nil(uv.kill(stubborn.pid, 0))
   end)
 
   it("takes the children along when the runner is killed", function()
-    local p = process.spawn { process.lua(), "-e", ([[
+    local p = process.spawn(process.lua("-e", ([[
       package.path = %q
       local process = require "spec.support.process"
       local child = process.spawn { "sh", "-c", "echo up; exec sleep 100" }
@@ -240,7 +243,7 @@ describe("process", function()
       print(child.pid)
       io.stdout:flush()
       require "luv".run()
-    ]]):format(package.path) }
+    ]]):format(package.path)))
     local pid = tonumber(p:line())
     assert.equal(0, uv.kill(pid, 0))
     uv.kill(p.pid, "sigkill")
@@ -288,7 +291,7 @@ describe("raw peers", function()
     local client, there = pair()
     client:write("half")
     there:take(1)
-    local ok, err = pcall(there.take, there, 9, 0.05)
+    local ok, err = pcall(there.take, there, 9, brief(0.05))
     assert.is_false(ok)
     assert.matches("9 bytes; connection open, 3 bytes there: \"alf\"", err)
     client:close()
@@ -372,7 +375,7 @@ describe("raw peers", function()
     handle:connect(hole.host, hole.port, run.guard(function(err)
       outcome = err or "connected"
     end))
-    pcall(run_until, function() return outcome end, 0.5, "a connection")
+    pcall(run_until, function() return outcome end, brief(0.5), "a connection")
     handle:close()
     assert.is_nil(outcome)
   end)
@@ -440,7 +443,7 @@ describe("raw peers", function()
   end)
 end)
 
-describe("certificates", function()
+describe("certificates #slow", function()
   -- What OpenSSL says about one, beside what |...| (options) asks.
   local function outcome(name, ...)
     local dir = helper.certs()
@@ -497,7 +500,7 @@ describe("certificates", function()
   end)
 end)
 
-describe("the node server", function()
+describe("the node server #slow", function()
   local peer
 
   setup(function()
@@ -607,7 +610,7 @@ describe("the node server", function()
     assert.equal("xmpp", answer:get "Sec-WebSocket-Protocol")
     local client = rawpeer.connect { port = peer.ws }
     assert.is_false(pcall(client.upgrade, client,
-      { path = "/hang", limit = 0.2 }))
+      { path = "/hang", limit = brief(0.2) }))
     client = connect { path = "/greet?n=2" }
     assert.equal("hello 1", client:read_message().payload)
     assert.equal("hello 2", client:read_message().payload)
@@ -700,7 +703,7 @@ describe("the node server", function()
   end)
 end)
 
-describe("Kamailio", function()
+describe("Kamailio #slow", function()
   local next_call = 0
 
   local function request(method, uri, fields)
@@ -834,7 +837,7 @@ describe("Kamailio", function()
     assert.equal("ws://localhost/elsewhere", answer:get "Location")
     local client = rawpeer.connect { port = k.ws }
     assert.is_false(pcall(client.upgrade, client,
-      { path = "/hang", limit = 0.2 }))
+      { path = "/hang", limit = brief(0.2) }))
     client = rawpeer.connect { port = k.ws }
     assert.equal(400, client:upgrade({ protocol = "sipfoo" }).status)
     assert.matches("ws_connections", k:rpc("ws.dump"):lower() ..
@@ -860,7 +863,7 @@ describe("Kamailio", function()
   end)
 end)
 
-describe("helper.watch", function()
+describe("helper.watch #slow", function()
   local function run_spec(body)
     local path = helper.tmpdir() .. "/inner_spec.lua"
     local file = assert(io.open(path, "w"))
@@ -868,9 +871,10 @@ describe("helper.watch", function()
       'local rawpeer = require "spec.support.rawpeer"\n',
       'local uv = require "luv"\nhelper.watch()\n', body)
     file:close()
-    local code, out, err = process.run { process.lua(), "/usr/bin/busted",
-      "--helper=" .. helper.root .. "/spec/helper.lua", path, as_is = true,
-      limit = 60 }
+    local command = process.lua("/usr/bin/busted",
+      "--helper=" .. helper.root .. "/spec/helper.lua", path)
+    command.as_is, command.limit = true, 60
+    local code, out, err = process.run(command)
     return code, out .. err
   end
 

@@ -19,7 +19,7 @@ static inline size_t sw_buffer_length(const struct sw_buffer *buffer) {
 }
 
 static inline uint8_t *sw_buffer_bytes(const struct sw_buffer *buffer) {
-  return buffer->data + buffer->start;
+  return buffer->data ? buffer->data + buffer->start : NULL;
 }
 
 /* sw_buffer_reserve returns where |length| more bytes can be written, or

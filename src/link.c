@@ -17,13 +17,12 @@
 #include <uv.h>
 
 #include "channel.h"
-#include "http.h"
 #include "keepalive.h"
 #include "loop.h"
 #include "options.h"
+#include "upgrade.h"
 
 enum {
-  HEAD_MAX = 16384,      /* longest request or response head */
   FLUSH_AT = 65536,      /* more gains nothing from waiting for the tick's end */
   OUTBOX_MAX = 65536,    /* then control frames stop being answered: no reading */
   LINGER_MS = 1000,      /* for the peer's FIN after both close frames */
@@ -36,6 +35,7 @@ static const uint64_t unflushed = UINT64_MAX;
 enum stage {
   STAGE_CHANNEL, /* dns, tcp, tls */
   STAGE_UPGRADE,
+  STAGE_ASKED,     /* a server's: the request awaits its answer */
   STAGE_OPEN,
   STAGE_CLOSING,   /* our close frame is out, the peer's is awaited */
   STAGE_LINGERING, /* reported; the socket is on its way out */
@@ -59,8 +59,7 @@ struct sw_link {
   bool server, close_sent, close_received;
   bool counted;     /* in loop->live */
   bool finish_due;  /* FIN behind the last frame */
-  char accept[SW_HTTP_ACCEPT_LENGTH + 1];
-  struct sw_buffer head; /* what came before the upgrade was done */
+  struct sw_upgrade upgrade;
   struct sw_buffer out;  /* frames not yet given to the channel */
   struct sw_queue marks;
   struct sw_ws ws;
@@ -70,8 +69,6 @@ struct sw_link {
   float phase_ms[PHASES];
   uint64_t phase_since;
 };
-
-static void read_frames(struct sw_link *link, uint8_t *bytes, size_t length);
 
 /* ---- Deadlines --------------------------------------------------------- */
 
@@ -168,7 +165,7 @@ static void finish(struct sw_link *link, int error) {
   uncount(link);
   sw_list_remove(&link->entry);
   sw_list_remove(&link->dirty);
-  sw_buffer_clear(&link->head);
+  sw_upgrade_clear(&link->upgrade);
   sw_buffer_clear(&link->out);
   sw_ws_clear(&link->ws);
   sw_options_unref(link->options);
@@ -400,25 +397,23 @@ static void read_frames(struct sw_link *link, uint8_t *bytes, size_t length) {
 
 /* ---- The upgrade, both sides ------------------------------------------- */
 
-static void fail_upgrade(struct sw_link *link, int error,
-                         const struct sw_http_head *head, const char *text) {
+static void fail_upgrade(struct sw_link *link,
+                         const struct sw_upgrade_verdict *verdict) {
+  const struct sw_http_head *head = &verdict->head;
   struct sipwire_info info;
   char words[64];
   memset(&info, 0, sizeof info);
-  info.text = text;
-  if (head && head->status) {
-    info.http_status = head->status;
-    info.http_headers = head->fields.data;
-    info.http_headers_length = head->fields.length;
-    if (head->status != 101) {
-      snprintf(words, sizeof words, "HTTP status %d %.*s", head->status,
-               head->reason.length < 40 ? (int)head->reason.length : 40,
-               head->reason.data);
-      info.text = words;
-    }
+  info.text = verdict->text;
+  info.http_status = head->status;
+  info.http_headers = head->fields.data;
+  info.http_headers_length = head->fields.length;
+  if (head->status && head->status != 101) {
+    snprintf(words, sizeof words, "HTTP status %d %.*s", head->status,
+             head->reason.length < 40 ? (int)head->reason.length : 40,
+             head->reason.data);
+    info.text = words;
   }
-  report(link, error, &info);
-  drop(link);
+  report(link, verdict->error, &info);
 }
 
 static void open_frames(struct sw_link *link) {
@@ -434,38 +429,31 @@ static void open_frames(struct sw_link *link) {
 }
 
 /* What came behind the head belongs to the frames. */
-static void read_rest(struct sw_link *link, size_t head_length) {
-  struct sw_buffer rest = link->head;
-  memset(&link->head, 0, sizeof link->head);
-  if (sw_buffer_length(&rest) > head_length)
-    read_frames(link, sw_buffer_bytes(&rest) + head_length,
-                sw_buffer_length(&rest) - head_length);
+static void read_rest(struct sw_link *link) {
+  struct sw_buffer rest = sw_upgrade_rest(&link->upgrade);
+  if (sw_buffer_length(&rest))
+    read_frames(link, sw_buffer_bytes(&rest), sw_buffer_length(&rest));
   sw_buffer_clear(&rest);
 }
 
-static void on_response(struct sw_link *link, size_t length) {
-  struct sw_http_head head;
-  const char *text = NULL;
-  const char *data = (const char *)sw_buffer_bytes(&link->head);
-  if (!sw_http_parse_response(data, length, &head, &text)) {
-    fail_upgrade(link, SIPWIRE_EHTTP, NULL, text);
-    return;
-  }
-  if (head.status >= 100 && head.status < 200 && head.status != 101) {
-    sw_buffer_consume(&link->head, length); /* an interim response */
-    return;
-  }
-  int error = sw_http_judge_response(&head, link->accept, &text);
-  if (error) {
-    fail_upgrade(link, error, &head, text);
-    return;
-  }
-  open_frames(link);
-  sw_target_unref(link->target);
-  link->target = NULL;
-  if (link->arg)
+static void read_response(struct sw_link *link, const uint8_t *bytes,
+                          size_t length) {
+  struct sw_upgrade_verdict verdict;
+  switch (sw_upgrade_read_response(&link->upgrade, bytes, length, &verdict)) {
+  case SW_UPGRADE_NEED_MORE:
+    break;
+  case SW_UPGRADE_GOOD:
+    open_frames(link);
+    sw_target_unref(link->target);
+    link->target = NULL;
     link->ops->up(link->arg);
-  read_rest(link, length);
+    read_rest(link);
+    break;
+  case SW_UPGRADE_BAD:
+    fail_upgrade(link, &verdict);
+    drop(link);
+    break;
+  }
 }
 
 static void refuse(struct sw_link *link, int status) {
@@ -475,94 +463,43 @@ static void refuse(struct sw_link *link, int status) {
   sw_link_refuse(link, response, length);
 }
 
-static void on_request(struct sw_link *link, size_t length) {
-  struct sw_http_head head;
-  struct sw_slice key;
-  const char *text = NULL;
-  const char *data = (const char *)sw_buffer_bytes(&link->head);
-  int status = 400;
-  if (sw_http_parse_request(data, length, &head, &text))
-    status = sw_http_judge_request(&head, &key, &text);
-  if (status) {
-    report_text(link, SIPWIRE_EHTTP, text);
-    refuse(link, status);
-  } else if (!sw_random_accept(key.data, link->accept)) {
-    report_text(link, SIPWIRE_ESYSTEM, NULL);
-    drop(link);
-  } else {
+static void read_request(struct sw_link *link, const uint8_t *bytes,
+                         size_t length) {
+  struct sw_upgrade_verdict verdict;
+  switch (sw_upgrade_read_request(&link->upgrade, bytes, length, &verdict)) {
+  case SW_UPGRADE_NEED_MORE:
+    break;
+  case SW_UPGRADE_GOOD:
+    link->stage = STAGE_ASKED;
     sw_link_hold(link, SW_HOLD_REQUEST, true);
-    link->ops->request(link->arg, &head);
+    link->ops->request(link->arg, &verdict.head);
+    break;
+  case SW_UPGRADE_BAD:
+    fail_upgrade(link, &verdict);
+    refuse(link, verdict.status);
+    break;
   }
 }
 
-/* The head is not complete: can it ever be? */
-static void check_head(struct sw_link *link) {
-  size_t length = sw_buffer_length(&link->head);
-  const char *data = (const char *)sw_buffer_bytes(&link->head);
-  if (!link->server && !sw_http_plausible(data, length))
-    fail_upgrade(link, SIPWIRE_EHTTP, NULL, "not an HTTP/1.1 response");
-  else if (length >= HEAD_MAX && link->server) {
-    report_text(link, SIPWIRE_EHTTP, "request head is too long");
-    refuse(link, 431);
-  } else if (length >= HEAD_MAX) {
-    fail_upgrade(link, SIPWIRE_EHTTP, NULL, "response head is too long");
-  }
-}
-
-static size_t head_length(const struct sw_link *link, size_t seen) {
-  size_t length =
-      sw_http_head_length((const char *)sw_buffer_bytes(&link->head),
-                          sw_buffer_length(&link->head), seen);
-  return length <= HEAD_MAX ? length : 0;
-}
-
-static void read_head(struct sw_link *link, const uint8_t *bytes,
-                      size_t count) {
-  size_t seen = sw_buffer_length(&link->head);
-  if (!sw_buffer_append(&link->head, bytes, count)) {
-    report_text(link, SIPWIRE_ENOMEM, NULL);
-    drop(link);
+/* A client that does not wait for its answer: one read may have come before
+   reading stopped. */
+static void keep_for_later(struct sw_link *link, const uint8_t *bytes,
+                           size_t length) {
+  if (sw_buffer_append(&link->upgrade.received, bytes, length))
     return;
-  }
-  while (link->stage == STAGE_UPGRADE && !(link->holds & SW_HOLD_REQUEST) &&
-         sw_buffer_length(&link->head)) {
-    size_t length = head_length(link, seen);
-    if (!length) {
-      check_head(link);
-      break;
-    }
-    seen = 0;
-    if (link->server)
-      on_request(link, length);
-    else
-      on_response(link, length);
-  }
+  report_text(link, SIPWIRE_ENOMEM, NULL);
+  drop(link);
 }
 
-static int send_upgrade(struct sw_link *link) {
-  char key[SW_HTTP_KEY_LENGTH + 1];
-  struct sw_http_upgrade upgrade;
-  const struct sw_target *target = link->target;
-  memset(&upgrade, 0, sizeof upgrade);
-  if (!sw_random_key(&link->loop->random, key) ||
-      !sw_random_accept(key, link->accept))
-    return SIPWIRE_ESYSTEM;
-  upgrade.host = target->uri.host;
-  upgrade.ipv6_literal = target->uri.ipv6_literal;
-  upgrade.port = target->uri.port;
-  upgrade.default_port = target->uri.default_port;
-  upgrade.target = target->uri.target;
-  upgrade.key = key;
-  upgrade.headers = target->headers;
-  upgrade.header_count = target->header_count;
-  size_t length = sw_http_write_upgrade(NULL, 0, &upgrade);
-  char *request = malloc(length + 1);
-  if (!request)
-    return SIPWIRE_ENOMEM;
-  sw_http_write_upgrade(request, length + 1, &upgrade);
-  sw_channel_write(&link->channel, request, length);
-  free(request);
-  return 0;
+static int send_request(struct sw_link *link) {
+  struct sw_buffer request = {NULL, 0, 0, 0};
+  int error = sw_upgrade_request(&link->upgrade, link->target,
+                                 &link->loop->random, &request);
+  if (!error)
+    sw_channel_write(&link->channel, sw_buffer_bytes(&request),
+                     sw_buffer_length(&request));
+  sw_buffer_clear(&request);
+  return error;
 }
 
 /* ---- The channel's callbacks ------------------------------------------- */
@@ -581,7 +518,7 @@ static void on_opened(void *arg) {
   link->stage = STAGE_UPGRADE;
   enter_phase(link, SIPWIRE_PHASE_UPGRADE);
   arm(link, link->deadline);
-  int error = link->server ? 0 : send_upgrade(link);
+  int error = link->server ? 0 : send_request(link);
   if (error) {
     report_text(link, error, NULL);
     drop(link);
@@ -590,8 +527,12 @@ static void on_opened(void *arg) {
 
 static void on_data(void *arg, uint8_t *bytes, size_t length) {
   struct sw_link *link = arg;
-  if (link->stage == STAGE_UPGRADE)
-    read_head(link, bytes, length);
+  if (link->stage == STAGE_UPGRADE && link->server)
+    read_request(link, bytes, length);
+  else if (link->stage == STAGE_UPGRADE)
+    read_response(link, bytes, length);
+  else if (link->stage == STAGE_ASKED)
+    keep_for_later(link, bytes, length);
   else if (link->stage == STAGE_OPEN || link->stage == STAGE_CLOSING)
     read_frames(link, bytes, length);
 }
@@ -760,13 +701,13 @@ void sw_link_accept(struct sw_link *link, const struct sw_link_ops *ops,
                     void *arg) {
   char response[256];
   size_t length =
-      sw_http_write_accept(response, sizeof response, link->accept);
+      sw_http_write_accept(response, sizeof response, link->upgrade.accept);
   link->ops = ops;
   link->arg = arg;
   sw_channel_write(&link->channel, response, length);
   open_frames(link);
   sw_link_hold(link, SW_HOLD_REQUEST, false);
-  read_rest(link, head_length(link, 0));
+  read_rest(link);
 }
 
 void sw_link_refuse(struct sw_link *link, const char *response, size_t length) {

@@ -18,7 +18,7 @@
 
 struct lws_context;
 struct lws_vhost;
-struct inbox_batch;
+struct sw_inbox;
 struct sw_lookup;
 struct sw_stream;
 struct sw_tls_context;
@@ -91,7 +91,7 @@ struct sipwire_loop {
   struct sw_random random;
   struct sw_buffer cipher; /* TLS records on their way to a socket */
   uint8_t *scratch;        /* SW_SCRATCH_SIZE bytes: decrypted input */
-  struct inbox_batch *inbox; /* the messages queued last, or NULL */
+  struct sw_inbox *inbox; /* the messages queued last, or NULL */
   struct sw_batch *spare_batch;
   int poll_fd, timer_fd;   /* -1 until sipwire_loop_pollfd() */
   int64_t armed;           /* what timer_fd is set to; see loop.c */

@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "fsm.h"
+#include "inbox.h"
 #include "link.h"
 #include "loop.h"
 #include "options.h"
@@ -27,8 +28,6 @@
 /* Undelivered bytes of one link at which it stops reading, and at which it
    reads again.  A message counts a bit more than its bytes. */
 enum { INBOX_HIGH = 262144, INBOX_LOW = 65536, MESSAGE_COST = 64 };
-
-enum { BATCH_SIZE = 65536 };
 
 /* An event that a transition is told by. */
 struct transition {
@@ -40,12 +39,13 @@ struct transition {
 };
 
 struct attempt {
+  struct sw_inbox_owner owner; /* of its messages; first */
   unsigned references;
   struct sipwire_transport *transport;
   struct sw_link *link; /* NULL once it is down or released */
   struct sw_item up, down;
   struct transition *up_event, *down_event; /* NULL once used */
-  size_t inbox;         /* undelivered, see INBOX_HIGH */
+  size_t undelivered;   /* see INBOX_HIGH */
   int error;            /* why the link went down */
   struct sipwire_info info;
   char *strings;        /* that |info| points to */
@@ -68,12 +68,6 @@ struct receipt {
   struct sipwire_transport *transport;
   uint64_t tag;
   int error;
-};
-
-struct inbox_batch {
-  struct sw_item item; /* first */
-  struct sipwire_loop *loop;
-  struct sw_batch *batch;
 };
 
 struct sipwire_transport {
@@ -324,102 +318,31 @@ static const struct sw_item_class down_class = {down_deliver, down_release};
 
 /* ---- Input: messages --------------------------------------------------- */
 
-static void inbox_shrink(struct attempt *attempt, size_t length) {
-  size_t before = attempt->inbox;
-  attempt->inbox -= length + MESSAGE_COST;
-  if (attempt->link && before > INBOX_LOW && attempt->inbox <= INBOX_LOW)
-    sw_link_hold(attempt->link, SW_HOLD_INBOX, false);
-}
-
-/* Messages of several links stand in one batch; those that nobody waits for
-   any more are passed over. */
-static enum sw_delivery batch_deliver(struct sw_item *item,
-                                      struct sipwire_event *event) {
-  struct inbox_batch *inbox = (struct inbox_batch *)item;
-  const uint8_t *data;
-  void *owner;
-  size_t length;
-  bool binary;
-  while (sw_batch_get(inbox->batch, &owner, &data, &length, &binary)) {
-    struct attempt *attempt = owner;
-    struct sipwire_transport *transport = attempt->transport;
-    bool wanted =
-        is_current(attempt) && transport->state == SIPWIRE_CONNECTED;
-    inbox_shrink(attempt, length);
-    if (wanted) {
-      transport->stats.messages_in++;
-      transport->stats.bytes_in += length;
-      set_event(event, SIPWIRE_EVENT_MESSAGE, transport);
-      event->data = (const char *)data;
-      event->length = length;
-      event->binary = binary;
-    } else {
-      transport->stats.dropped++;
-    }
-    attempt_unref(attempt); /* the user's handle outlives the event */
-    if (wanted)
-      return SW_EVENT_MORE;
-  }
-  return SW_SILENT;
-}
-
-static void batch_release(struct sw_item *item) {
-  struct inbox_batch *inbox = (struct inbox_batch *)item;
-  struct sipwire_loop *loop = inbox->loop;
-  const uint8_t *data;
-  void *owner;
-  size_t length;
-  bool binary;
-  while (sw_batch_get(inbox->batch, &owner, &data, &length, &binary))
-    attempt_unref(owner);
-  if (loop->inbox == inbox)
-    loop->inbox = NULL;
-  if (loop->spare_batch || inbox->batch->capacity > BATCH_SIZE || loop->closed)
-    free(inbox->batch);
-  else
-    loop->spare_batch = inbox->batch;
-  free(inbox);
-}
-
-static const struct sw_item_class batch_class = {batch_deliver, batch_release};
-
-static struct sw_batch *take_batch(struct sipwire_loop *loop, size_t length) {
-  struct sw_batch *batch = loop->spare_batch;
-  if (!batch || length > BATCH_SIZE / 2)
-    return sw_batch_new(length, BATCH_SIZE);
-  loop->spare_batch = NULL;
-  sw_batch_reset(batch);
-  return batch;
-}
-
-static struct inbox_batch *inbox_new(struct sipwire_loop *loop, size_t length) {
-  struct inbox_batch *inbox = calloc(1, sizeof *inbox);
-  struct sw_batch *batch = inbox ? take_batch(loop, length) : NULL;
-  if (!batch) {
-    free(inbox);
-    return NULL;
-  }
-  inbox->item.class = &batch_class;
-  inbox->loop = loop;
-  inbox->batch = batch;
-  return inbox;
-}
-
-/* Only the last item of the queue may grow: what came between two messages
-   must stay between them. */
-static bool inbox_put(struct sipwire_loop *loop, void *owner, const void *data,
-                      size_t length, bool binary) {
-  struct inbox_batch *inbox = loop->inbox;
-  if (inbox && loop->inputs.tail == &inbox->item.node.next &&
-      sw_batch_put(inbox->batch, owner, data, length, binary))
-    return true;
-  inbox = inbox_new(loop, length);
-  if (!inbox)
+static bool message_deliver(struct sw_inbox_owner *owner, const uint8_t *data,
+                            size_t length, bool binary,
+                            struct sipwire_event *event) {
+  struct attempt *attempt = (struct attempt *)owner;
+  struct sipwire_transport *transport = attempt->transport;
+  if (!is_current(attempt) || transport->state != SIPWIRE_CONNECTED) {
+    transport->stats.dropped++;
     return false;
-  sw_batch_put(inbox->batch, owner, data, length, binary);
-  loop->inbox = inbox;
-  sw_loop_input(loop, &inbox->item);
+  }
+  transport->stats.messages_in++;
+  transport->stats.bytes_in += length;
+  set_event(event, SIPWIRE_EVENT_MESSAGE, transport);
+  event->data = (const char *)data;
+  event->length = length;
+  event->binary = binary;
   return true;
+}
+
+static void message_left(struct sw_inbox_owner *owner, size_t length) {
+  struct attempt *attempt = (struct attempt *)owner;
+  size_t before = attempt->undelivered;
+  attempt->undelivered -= length + MESSAGE_COST;
+  if (attempt->link && before > INBOX_LOW && attempt->undelivered <= INBOX_LOW)
+    sw_link_hold(attempt->link, SW_HOLD_INBOX, false);
+  attempt_unref(attempt);
 }
 
 /* ---- The link's callbacks ---------------------------------------------- */
@@ -432,11 +355,12 @@ static void on_up(void *arg) {
 static bool on_message(void *arg, const uint8_t *data, size_t length,
                        bool binary) {
   struct attempt *attempt = arg;
-  if (!inbox_put(attempt->transport->loop, attempt, data, length, binary))
+  if (!sw_inbox_put(attempt->transport->loop, &attempt->owner, data, length,
+                    binary))
     return false;
   attempt_ref(attempt);
-  attempt->inbox += length + MESSAGE_COST;
-  if (attempt->inbox > INBOX_HIGH)
+  attempt->undelivered += length + MESSAGE_COST;
+  if (attempt->undelivered > INBOX_HIGH)
     sw_link_hold(attempt->link, SW_HOLD_INBOX, true);
   return true;
 }
@@ -530,6 +454,8 @@ static struct attempt *attempt_new(struct sipwire_transport *transport) {
   struct attempt *attempt = calloc(1, sizeof *attempt);
   if (!attempt)
     return NULL;
+  attempt->owner.deliver = message_deliver;
+  attempt->owner.left = message_left;
   attempt->references = 1;
   attempt->transport = ref(transport);
   attempt->up.class = &up_class;

@@ -983,6 +983,19 @@ static void empty_fragments_cost_nothing(void) {
   CHECK_INT(item.length, 0);
 }
 
+static void single_byte_fragments_cost_few_allocations(void) {
+  struct sw_ws ws;
+  sw_ws_init(&ws, false, 1 << 20);
+  need_more(&ws, (uint8_t[]){0x02, 0}, 2);
+  unsigned before = allocations;
+  for (int round = 0; round < 100000; round++)
+    need_more(&ws, (uint8_t[]){0x00, 1, 'm'}, 3);
+  CHECK_INT(ws.join_length, 100000);
+  CHECK(allocations - before <= 20);
+  CHECK(ws.join_capacity <= 200000);
+  sw_ws_clear(&ws);
+}
+
 /* Pings in pieces lie behind what is joined: neither may make the other's
    growth slow. */
 static void pings_in_pieces_do_not_slow_a_growing_message(void) {
@@ -1300,6 +1313,7 @@ int main(void) {
   RUN(what_is_announced_costs_nothing);
   RUN(a_known_end_bounds_the_memory);
   RUN(empty_fragments_cost_nothing);
+  RUN(single_byte_fragments_cost_few_allocations);
   RUN(pings_in_pieces_do_not_slow_a_growing_message);
   RUN(a_parser_is_small);
   RUN(after_the_end_nothing_is_held);

@@ -94,7 +94,7 @@ node_peers() {
     return
   fi
   say "npm ci in spec/support/node"
-  npm ci --silent --no-audit --no-fund --ignore-scripts </dev/null
+  npm ci --loglevel=error --no-audit --no-fund --ignore-scripts </dev/null
   cp package-lock.json node_modules/.sipwire-lock
 }
 

@@ -14,6 +14,7 @@
 -- p:wait([limit])     code, signal
 -- p:stop([limit])     closes stdin, sends SIGTERM, then SIGKILL; waits
 -- process.run { ..., input = bytes, limit = seconds }: code, stdout, stderr
+-- process.lua(argument, ...)   such a table that runs Lua
 
 local uv = require "luv"
 local run = require "spec.support.run"
@@ -189,8 +190,17 @@ function M.sha256(bytes)
   return out:match "^%x+"
 end
 
--- The Lua that runs this.
-function M.lua() return assert(uv.fs_readlink "/proc/self/exe") end
+-- The words that run this Lua, with the same modules: $LUA if the runner gave
+-- it, else the program that runs this; then |...|.
+function M.lua(...)
+  local command = {}
+  for word in (os.getenv "LUA" or ""):gmatch "%S+" do
+    command[#command + 1] = word
+  end
+  command[1] = command[1] or assert(uv.fs_readlink "/proc/self/exe")
+  for _, word in ipairs { ... } do command[#command + 1] = word end
+  return command
+end
 
 -- Last resort when nobody got to stop them: the Lua state goes away.
 local function kill_all()

@@ -54,10 +54,8 @@ end
 
 -- The loop of transports made without one, or nil while sipwire is not loaded.
 function M.default_loop()
-  local sipwire = package.loaded["sipwire"]
-  local found = type(sipwire) == "table" and sipwire.default_loop
-  if type(found) == "function" then return found() end
-  return found or nil
+  local loops = package.loaded["sipwire.loop"]
+  return type(loops) == "table" and loops.default() or nil
 end
 
 -- Has run_until turn |loop| too, until the spec ends.
