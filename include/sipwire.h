@@ -160,8 +160,9 @@ SIPWIRE_API int sipwire_loop_free(struct sipwire_loop *loop);
 
 /* sipwire_loop_step begins a tick: it writes what was queued, waits for I/O
    at most |timeout_ms| (0: not at all; negative: until something happens, or
-   nothing is left that could), and does the I/O.  Events of the tick before
-   which were not fetched are kept.  Returns 0 or SIPWIRE_EFORK,
+   nothing is left that could), and does the I/O.  What the tick brought is
+   then to be fetched with sipwire_loop_next() until that returns 0, which
+   ends the tick; what was not fetched is kept.  Returns 0 or SIPWIRE_EFORK,
    SIPWIRE_EDISPOSED. */
 SIPWIRE_API int sipwire_loop_step(struct sipwire_loop *loop, int timeout_ms);
 

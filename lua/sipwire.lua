@@ -5,6 +5,8 @@ local core = require "sipwire.core"
 local connection = require "sipwire.connection"
 local listener = require "sipwire.listener"
 local loops = require "sipwire.loop"
+local options = require "sipwire.options"
+local raise = require "sipwire.raise"
 local task = require "sipwire.task"
 local transports = require "sipwire.transport"
 
@@ -13,17 +15,17 @@ local transports = require "sipwire.transport"
 local sipwire = { VERSION = core.VERSION }
 
 --- Makes a transport in state Disconnected.
----@param options table see the README's table of options
+---@param given sipwire.Options
 ---@return sipwire.Transport
-function sipwire.new(options)
-  return transports.new(options, 2)
+function sipwire.new(given)
+  return transports.new(given)
 end
 
 --- Makes a loop of its own; most programs need only the default one.
----@param options? { on_error: fun(err: string, t: sipwire.Transport|nil, name: string) }
+---@param given? sipwire.LoopOptions
 ---@return sipwire.Loop
-function sipwire.loop(options)
-  return loops.new(options)
+function sipwire.loop(given)
+  return loops.new(given)
 end
 
 sipwire.listen = listener.listen
@@ -36,7 +38,7 @@ sipwire.sleep = task.sleep
 ---@return string|nil err
 function sipwire.run(main, ...)
   if main ~= nil and type(main) ~= "function" then
-    error("main must be a function, not " .. type(main), 2)
+    raise("main must be a function, not %s", type(main))
   end
   return loops.default():run(main, ...)
 end
@@ -50,18 +52,14 @@ end
 --- one.
 ---@param fn fun(...)
 function sipwire.spawn(fn, ...)
-  if type(fn) ~= "function" then
-    error("spawn needs a function, not " .. type(fn), 2)
-  end
+  options.fn(fn, "spawn")
   here():spawn(fn, ...)
 end
 
 --- Calls a function in the next tick.
 ---@param fn fun()
 function sipwire.defer(fn)
-  if type(fn) ~= "function" then
-    error("defer needs a function, not " .. type(fn), 2)
-  end
+  options.fn(fn, "defer")
   here():defer(fn)
 end
 

@@ -15,7 +15,7 @@ local run_until = helper.run_until
 
 helper.watch()
 
--- A limit that is meant to pass: no reason to have more of it on a slow machine.
+-- A limit that is meant to pass: a slow machine needs no more of it.
 local function brief(seconds) return seconds / run.scale end
 
 describe("bits", function()
@@ -135,7 +135,7 @@ describe("run_until", function()
   it("does not burn the processor while nothing happens", function()
     local before = os.clock()
     pcall(run_until, function() end, brief(0.5), "nothing")
-    if not run.gc_stress then
+    if run.scale == 1 and not run.gc_stress then
       assert.is_true(os.clock() - before < 0.25)
     end
   end)
@@ -762,7 +762,8 @@ describe("Kamailio #slow", function()
     bob:send("text", table.concat({ "SIP/2.0 200 Heard",
       table.concat(via, "\r\n"), message:match "(From:[^\r]*)",
       message:match "(To:[^\r]*)" .. ";tag=b",
-      message:match "(Call%-ID:[^\r]*)", message:match "(CSeq:[^\r]*)", "Content-Length: 0", "", "" }, "\r\n"))
+      message:match "(Call%-ID:[^\r]*)", message:match "(CSeq:[^\r]*)",
+      "Content-Length: 0", "", "" }, "\r\n"))
     assert.matches("^SIP/2.0 200 Heard", alice:read_message().payload)
   end)
 
@@ -894,6 +895,14 @@ describe("helper.watch #slow", function()
     assert.equal(0, code, out)
   end)
 
+  local fake_loop = [[
+    loop = { step = function() end, _transports = {}, _core = {} }
+    function loop._core:alive() return self.busy end
+    transport = setmetatable({ state = "Connected", dispose = print },
+      { __tostring = function() return "sipwire.transport: fake" end })
+    package.loaded["sipwire.loop"] = { default = function() return loop end }
+  ]]
+
   for name, case in pairs {
     ["a callback too few"] = { [[helper.counted(nil, 1, "on_x")]],
       "on_x of .-inner_spec.lua:%d+: 0 calls instead of 1" },
@@ -906,12 +915,12 @@ describe("helper.watch #slow", function()
       [[require "spec.support.run".report "lost error"]],
       "errors in callbacks: lost error" },
     ["a transport that is not Disconnected"] = {
-      [[package.loaded.sipwire.new {}]], "left over: sipwire.transport: fake",
-      [[package.loaded.sipwire = { new = function()
-          return setmetatable({ state = "Connected",
-            dispose = function() end }, { __tostring = function()
-            return "sipwire.transport: fake" end })
-        end }]] },
+      "loop._transports[1] = transport", "left over: sipwire.transport: fake",
+      fake_loop },
+    ["a loop that still waits for something"] = {
+      "loop._core.busy = true", "default loop still has something", fake_loop },
+    ["an error that went to the loop's handler"] = {
+      "loop.on_error('from on_message')", "from on_message", fake_loop },
   } do
     it("reports " .. name, function()
       local code, out = run_spec((case[3] or "") ..

@@ -314,25 +314,25 @@ static void violation(struct sw_link *link, int error, unsigned code,
   linger(link, true);
 }
 
-/* RFC 5626 section 3.5.1: CRLF CRLF asks, CRLF answers. */
-static bool is_crlf(struct sw_link *link, const struct sw_ws_item *item) {
-  if (link->options->raw)
-    return false;
+/* RFC 5626 section 3.5.1: CRLF CRLF asks, CRLF answers; neither is a message
+   for the user, nor is an empty one. */
+static bool is_message(struct sw_link *link, const struct sw_ws_item *item) {
+  bool raw = link->options->raw;
   if (is_bytes(item, "\r\n\r\n")) {
-    if (link->stage == STAGE_OPEN)
+    if (!raw && link->stage == STAGE_OPEN)
       answer(link, item->binary ? SW_WS_BINARY : SW_WS_TEXT, "\r\n", 2);
-    return true;
+    return raw;
   }
   if (is_bytes(item, "\r\n")) {
     if (link->options->keep_alive_method == SIPWIRE_KEEP_ALIVE_CRLF)
       note_answer(link);
-    return true;
+    return raw;
   }
-  return item->length == 0;
+  return raw || item->length != 0;
 }
 
 static void on_message(struct sw_link *link, const struct sw_ws_item *item) {
-  if (is_crlf(link, item) || !link->arg)
+  if (!is_message(link, item) || !link->arg)
     return;
   if (!link->ops->message(link->arg, item->data, item->length, item->binary))
     violation(link, SIPWIRE_ENOMEM, 1011, NULL);

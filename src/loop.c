@@ -375,6 +375,8 @@ static void on_waited(uv_timer_t *timer) {
 }
 
 static void wait_and_read(struct sipwire_loop *loop, int timeout_ms) {
+  if (timeout_ms < 0 && !sipwire_loop_alive(loop))
+    timeout_ms = 0; /* libwebsockets' own handles would wait for ever */
   if (timeout_ms > 0) {
     uv_update_time(&loop->uv);
     uv_timer_start(&loop->wait_timer, on_waited, (uint64_t)timeout_ms, 0);

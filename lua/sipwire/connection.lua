@@ -2,6 +2,7 @@
 -- Connections for tasks: open, send, receive and close that wait.
 
 local options = require "sipwire.options"
+local raise = require "sipwire.raise"
 local task = require "sipwire.task"
 local transports = require "sipwire.transport"
 
@@ -129,14 +130,14 @@ end
 -- ---- Calls ----------------------------------------------------------------
 
 --- Opens a connection, in a task: waits until it is up.
----@param given table options as for new()
+---@param given sipwire.Options
 ---@return sipwire.Connection|nil connection
 ---@return string|nil err
 ---@return string|nil code
 ---@return sipwire.Info|nil info
 local function open(given)
   local running = task.current("open")
-  local t = transports.new(given, 2)
+  local t = transports.new(given)
   local self = setmetatable({
     transport = t, _inbox = {}, _first = 1, _last = 0, _size = 0,
     _receivers = {}, _senders = {}, _closers = {},
@@ -188,7 +189,7 @@ end
 ---@return sipwire.Info|nil info
 function Connection:receive(timeout)
   local running = task.current("receive")
-  local ms = timeout and options.seconds(timeout, "timeout", 2)
+  local ms = timeout and options.seconds(timeout, "timeout")
   if self._first <= self._last then
     return take(self)
   elseif self._end then
@@ -217,7 +218,7 @@ end)() == nil
 function Connection:messages()
   task.current("messages")
   if not can_yield_in_iterator then
-    error("messages() cannot wait on this Lua: use receive()", 2)
+    raise("messages() cannot wait on this Lua: use receive()")
   end
   return function()
     local message, binary = self:receive()
@@ -234,7 +235,7 @@ end
 ---@return string|nil code
 function Connection:close(timeout)
   local running = task.current("close")
-  local ms = timeout and options.seconds(timeout, "timeout", 2)
+  local ms = timeout and options.seconds(timeout, "timeout")
   local ok, err, code = self.transport:disconnect(function(...)
     wake_all(self._closers, task.resume, true, ...)
   end)

@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- Many listeners for one kind of news.
 
+local raise = require "sipwire.raise"
+
 local Emitter = {}
 Emitter.__index = Emitter
 
@@ -16,16 +18,16 @@ end
 ---@param options? { once: boolean } once: it is removed before its first call
 function Emitter:add_listener(listener, options)
   if type(listener) ~= "function" then
-    error("listener must be a function, not " .. type(listener), 2)
+    raise("listener must be a function, not " .. type(listener))
   end
   if options ~= nil and type(options) ~= "table" then
-    error("options must be a table, not " .. type(options), 2)
+    raise("options must be a table, not " .. type(options))
   end
   for name, value in pairs(options or {}) do
     if name ~= "once" then
-      error("unknown option '" .. tostring(name) .. "'", 2)
+      raise("unknown option '" .. tostring(name) .. "'")
     elseif type(value) ~= "boolean" then
-      error("option 'once' must be a boolean, not " .. type(value), 2)
+      raise("option 'once' must be a boolean, not " .. type(value))
     end
   end
   self[#self + 1] = { fn = listener, once = options and options.once }
@@ -36,7 +38,7 @@ end
 ---@param listener fun(...): any
 function Emitter:remove_listener(listener)
   if type(listener) ~= "function" then
-    error("listener must be a function, not " .. type(listener), 2)
+    raise("listener must be a function, not " .. type(listener))
   end
   for i, entry in ipairs(self) do
     if entry.fn == listener then

@@ -3,6 +3,7 @@
 
 local core = require "sipwire.core"
 local options = require "sipwire.options"
+local raise = require "sipwire.raise"
 local transports = require "sipwire.transport"
 
 --- A listening socket. The loop keeps it alive until close().
@@ -44,7 +45,7 @@ local function refuse(self, handle, status, reason, headers)
     error("on_request's reason must be a string, not " .. type(reason), 0)
   end
   if headers ~= nil then
-    list = options.headers(headers, 0)
+    list = options.headers(headers)
   end
   local ok, err = handle:refuse(status, reason, list)
   if not ok then
@@ -102,7 +103,7 @@ end
 
 function Meta.__newindex(self, name, value)
   if type(name) ~= "string" or name:sub(1, 1) ~= "_" then
-    error("field '" .. tostring(name) .. "' cannot be assigned", 2)
+    raise("field '%s' cannot be assigned", tostring(name))
   end
   rawset(self, name, value)
 end
@@ -120,17 +121,14 @@ local function url_of(secure, address, port)
 end
 
 --- Listens for SIP over WebSocket clients (RFC 7118 section 4).
----@param given table address ("127.0.0.1"), port (0: any), tls, on_connection
---- (function(t, request)), on_request (function(request): nil or true accepts,
---- false or status[, reason[, headers]] refuses), and the options of new() that
---- concern a connection
+---@param given sipwire.ListenerOptions
 ---@return sipwire.Listener|nil listener
 ---@return string|nil err
 ---@return "refused"|"unreachable"|"nomem"|nil code refused: address in use, or
 --- not permitted; unreachable: not an address of this machine
 local function listen(given)
-  local checked, config = options.listener(given, 2)
-  local loop = transports.loop_of(checked, 2)
+  local checked, config = options.listener(given)
+  local loop = transports.loop_of(checked)
   local id, secure = transports.next_id(loop), checked.tls ~= nil
   local handle, err, code = core.listener_new(loop._core, config, id,
     checked.address, checked.port, secure)
@@ -138,7 +136,7 @@ local function listen(given)
     if code == "refused" or code == "unreachable" or code == "nomem" then
       return nil, err, code
     end
-    transports.raise(err, code, 2)
+    transports.complain(err, code)
   end
   local self = setmetatable({
     _core = handle, _loop = loop, _id = id,

@@ -4,6 +4,7 @@
 
 local core = require "sipwire.core"
 local options = require "sipwire.options"
+local raise = require "sipwire.raise"
 
 local STATE, MESSAGE, REQUEST = core.STATE, core.MESSAGE, core.REQUEST
 local TIMER = core.TIMER
@@ -109,7 +110,7 @@ function Loop:_timer(ms, handler)
     timer._core:stop()
     handler()
   end)
-  timer._core = core.timer_new(self:_check(2), ms, timer._tag)
+  timer._core = core.timer_new(self:_check(), ms, timer._tag)
   self._timers[timer._tag] = timer
   return timer
 end
@@ -119,10 +120,8 @@ end
 ---@param fn fun() called in a tick
 ---@return sipwire.Timer
 function Loop:timer(seconds, fn)
-  local ms = options.seconds(seconds, "seconds", 2)
-  if type(fn) ~= "function" then
-    error("timer needs a function, not " .. type(fn), 2)
-  end
+  local ms = options.seconds(seconds, "seconds")
+  options.fn(fn, "timer")
   return self:_timer(ms, function()
     self:_call(nil, "timer", fn)
   end)
@@ -148,10 +147,8 @@ end
 --- Calls a function in the next tick.
 ---@param fn fun()
 function Loop:defer(fn)
-  if type(fn) ~= "function" then
-    error("defer needs a function, not " .. type(fn), 2)
-  end
-  self:_check(2)
+  options.fn(fn, "defer")
+  self:_check()
   self:_defer(function()
     self:_call(nil, "defer", fn)
   end)
@@ -196,10 +193,10 @@ local function dispatch_all(loop)
   while dispatch(loop, next_event(handle)) do end
 end
 
-function Loop:_check(level)
+function Loop:_check()
   local handle = self._core
   if not handle then
-    error("disposed: the loop is closed", (level or 1) + 1)
+    raise("disposed: the loop is closed")
   end
   return handle
 end
@@ -208,13 +205,13 @@ end
 ---@param timeout? number seconds to wait at most; 0: not at all; nil: until
 --- something happens, or nothing is left that could
 function Loop:step(timeout)
-  local handle = self:_check(2)
+  local handle = self:_check()
   local ms = -1
   if timeout ~= nil then
-    ms = options.seconds(timeout, "timeout", 2)
+    ms = options.seconds(timeout, "timeout")
   end
   if self._stepping then
-    error("step() inside a callback: the loop is running already", 2)
+    raise("step() inside a callback: the loop is running already")
   end
   self._stepping = true
   local ok, err = pcall(handle.step, handle, ms)
@@ -223,9 +220,8 @@ function Loop:step(timeout)
   end
   self._stepping = false
   if not ok then
-    error(err, 2)
+    raise(err)
   end
-  return true
 end
 
 --- Runs until no transport, timer or task is left, stop() is called, or a
@@ -234,9 +230,9 @@ end
 ---@return true|nil ok
 ---@return string|nil err
 function Loop:run(main, ...)
-  self:_check(2)
+  self:_check()
   if self._running or self._stepping then
-    error("run() inside a callback: the loop is running already", 2)
+    raise("run() inside a callback: the loop is running already")
   end
   if main ~= nil then
     self:spawn(main, ...)
@@ -263,7 +259,7 @@ end
 --- A descriptor that is readable, level-triggered, when step() has work.
 ---@return integer fd
 function Loop:pollfd()
-  return self:_check(2):pollfd()
+  return self:_check():pollfd()
 end
 
 --- What to poll the descriptor for, in cqueues' words: "r".
@@ -275,7 +271,7 @@ end
 --- How long a host may wait before it must step().
 ---@return number|nil seconds nil: no limit
 function Loop:timeout()
-  local ms = self:_check(2):timeout()
+  local ms = self:_check():timeout()
   if ms >= 0 then
     return ms / 1000
   end
@@ -325,10 +321,10 @@ local Meta = {
   end,
   __newindex = function(self, name, value)
     if name == "on_error" then
-      name, value = "_on_error", options.callback(value, name, 2)
+      name, value = "_on_error", options.callback(value, name)
     elseif type(name) ~= "string" or name:sub(1, 1) ~= "_" then
-      error("unknown field '" .. tostring(name) .. "'" ..
-        options.suggest(name, { on_error = true }), 2)
+      raise("unknown field '%s'%s", tostring(name),
+        options.suggest(name, { on_error = true }))
     end
     rawset(self, name, value)
   end,
@@ -342,7 +338,7 @@ local function is_loop(value)
 end
 
 local function new(given)
-  local checked = options.loop(given, 3)
+  local checked = options.loop(given)
   return setmetatable({
     _core = core.loop_new(),
     _on_error = checked.on_error,

@@ -1,6 +1,75 @@
 -- SPDX-License-Identifier: MIT
 -- Checks what users configure and turns it into what the core takes.
 
+--- Options of a transport, for new() and open().
+---@class sipwire.Options: sipwire.ConnectionOptions
+---@field server string|fun(): string, table<string, string|string[]>|nil
+--- required: a ws:// or wss:// URL (RFC 6455 section 3), or a function that
+--- returns one, and headers instead of the option's, at every connect()
+---@field headers? table<string, string|string[]> extra ones for the upgrade
+---@field local_address? string numeric address to connect from
+---@field username? string not supported yet: a value is refused
+---@field password? string not supported yet: a value is refused
+---@field proxy? string not supported yet: a value is refused
+
+--- Options of a listener, for listen().
+---@class sipwire.ListenerOptions: sipwire.ConnectionOptions
+---@field address? string numeric address; default "127.0.0.1"
+---@field port? integer 0 to 65535; default 0: any that is free
+---@field on_connection fun(t: sipwire.Transport, request: sipwire.Request)
+--- required: called with each accepted transport, Connected already
+---@field on_request? fun(request: sipwire.Request): boolean|integer|nil, string|nil, table|nil
+--- nil or true accepts; false or a status (300 to 599), reason and headers
+--- refuse
+
+--- What both ends of a connection have in common.
+---@class sipwire.ConnectionOptions
+---@field connection_timeout? number seconds, 0 to 604800; default 5; 0: none.
+--- For dns, tcp, tls and upgrade together; for a listener, the client's
+--- handshake
+---@field disconnect_timeout? number seconds, 0.001 to 604800; default 5: for the
+--- closing handshake, then the connection is dropped
+---@field keep_alive_interval? number seconds, 0 to 604800; default 0: off. Gaps
+--- are drawn anew from 80 to 100 % of it (RFC 5626 section 4.4.1)
+---@field keep_alive_timeout? number seconds, 0 to 604800; default 10; without an
+--- answer in this time the connection ends with code "timeout"; 0: expect none
+---@field keep_alive_method? "ping"|"crlf" default "ping" (WebSocket), or CRLF
+--- (RFC 5626 section 3.5.1)
+---@field frame? "auto"|"text"|"binary" default "auto": text if the message is
+--- valid UTF-8, else binary (RFC 7118 section 5)
+---@field raw? boolean default false; true: empty messages and CRLF keep-alives
+--- are delivered too, and not answered
+---@field max_message_size? integer bytes, 1 to 2^40; default 1048576; a larger
+--- message, joined, ends the connection with code "too_big", close code 1009
+---@field send_queue_limit? integer bytes, 1 to 2^40; default 1048576: what
+--- send() accepts beyond what the kernel took
+---@field tls? sipwire.TlsOptions for wss; a listener with it speaks wss
+---@field trace? fun(direction: "in"|"out", message: string, t: sipwire.Transport)
+--- called with every message, in a tick
+---@field loop? sipwire.Loop default: the default loop
+
+--- Files are PEM.
+---@class sipwire.TlsOptions
+---@field ca_file? string trusted certificates; default: the system's
+---@field ca_path? string a directory of them with hashed names
+---@field cert_file? string own certificate and chain; a listener needs one
+---@field key_file? string its key; default: cert_file
+---@field key_password? string of an encrypted key
+---@field server_name? string for SNI and the check, instead of the URL's host
+---@field verify? boolean default true: check the server's certificate against
+--- the URL's host. For a listener, default false: demand a client certificate
+---@field min_version? "1.2"|"1.3" default "1.2"
+---@field ciphers? string OpenSSL cipher list for TLS 1.2
+---@field keylog_file? string session secrets are appended (NSS format): whoever
+--- reads it reads the traffic
+
+--- Options of a loop.
+---@class sipwire.LoopOptions
+---@field on_error? fun(err: string, t: sipwire.Transport|nil, name: string)
+--- see sipwire.Loop
+
+local raise = require "sipwire.raise"
+
 local options = {}
 
 local MAX_SECONDS = 7 * 24 * 3600
@@ -31,17 +100,16 @@ end
 -- ", did you mean 'x'?" for the nearest of the known names, or "".
 function options.suggest(name, known)
   local best, nearest = 4, nil
+  if type(name) ~= "string" or #name < 2 then
+    return ""
+  end
   for candidate in pairs(known) do
-    local d = distance(tostring(name), candidate, 3)
+    local d = distance(name, candidate, 3)
     if d < best or d == best and nearest and candidate < nearest then
       best, nearest = d, candidate
     end
   end
   return nearest and (", did you mean '" .. nearest .. "'?") or ""
-end
-
-local function fail(level, ...)
-  error(string.format(...), level + 1)
 end
 
 -- ---- Kinds of values: each returns what the core takes, or nil and why not.
@@ -144,17 +212,17 @@ local function not_yet()
   return nil, "is not supported yet"
 end
 
-local function check(given, spec, prefix, level)
+local function check(given, spec, prefix)
   local checked = {}
   for name, value in pairs(given) do
     local kind = spec[name]
     if not kind then
-      fail(level + 1, "unknown option '%s%s'%s", prefix, tostring(name),
+      raise("unknown option '%s%s'%s", prefix, tostring(name),
         options.suggest(name, spec))
     end
     local result, why = kind(value)
     if why then
-      fail(level + 1, "option '%s%s' %s", prefix, name, why)
+      raise("option '%s%s' %s", prefix, name, why)
     end
     checked[name] = result
   end
@@ -226,6 +294,15 @@ local listener_spec = with(connection_spec, {
 
 local loop_spec = { on_error = is_type("function") }
 
+-- The kinds by name, for the spec that compares them with the annotations.
+options.known = {
+  ["sipwire.ConnectionOptions"] = connection_spec,
+  ["sipwire.Options"] = transport_spec,
+  ["sipwire.ListenerOptions"] = listener_spec,
+  ["sipwire.TlsOptions"] = tls_spec,
+  ["sipwire.LoopOptions"] = loop_spec,
+}
+
 -- The core's names of what it takes; durations are milliseconds there.
 local core_names = {
   connection_timeout = "connection_timeout_ms",
@@ -240,33 +317,32 @@ local core_names = {
   local_address = "local_address",
 }
 
-local function check_all(given, spec, what, level)
+local function check_all(given, spec)
   if type(given) ~= "table" then
-    fail(level + 1, "%s must be a table, not %s", what, type(given))
+    raise("options must be a table, not %s", type(given))
   end
-  local checked = check(given, spec, "", level + 1)
+  local checked = check(given, spec, "")
   local config = {}
   for name, core_name in pairs(core_names) do
     config[core_name] = checked[name]
   end
-  config.tls = checked.tls and check(checked.tls, tls_spec, "tls.", level + 1)
+  config.tls = checked.tls and check(checked.tls, tls_spec, "tls.")
   return checked, config
 end
 
--- All return the checked options and a table for the core; `level` is that of
--- error(), seen from the caller.
-function options.transport(given, level)
-  local checked, config = check_all(given, transport_spec, "options", level + 1)
+-- All return the checked options, and a table for the core.
+function options.transport(given)
+  local checked, config = check_all(given, transport_spec)
   if checked.server == nil then
-    fail(level + 1, "option 'server' is required")
+    raise("option 'server' is required")
   end
   return checked, config
 end
 
-function options.listener(given, level)
-  local checked, config = check_all(given, listener_spec, "options", level + 1)
+function options.listener(given)
+  local checked, config = check_all(given, listener_spec)
   if not checked.on_connection then
-    fail(level + 1, "option 'on_connection' is required")
+    raise("option 'on_connection' is required")
   end
   config.tls = config.tls or {}
   if config.tls.verify == nil then
@@ -275,42 +351,50 @@ function options.listener(given, level)
   return checked, config
 end
 
-function options.loop(given, level)
+function options.loop(given)
   if given ~= nil and type(given) ~= "table" then
-    fail(level + 1, "options must be a table, not %s", type(given))
+    raise("options must be a table, not %s", type(given))
   end
-  return check(given or {}, loop_spec, "", level + 1)
+  return check(given or {}, loop_spec, "")
 end
 
 -- The headers that a server function returned.
-function options.headers(value, level)
+function options.headers(value)
   local list, why = headers(value)
   if not list then
-    fail(level + 1, "headers %s", why)
+    raise("headers %s", why)
   end
   return list
 end
 
-function options.frame(value, level)
+function options.frame(value)
   local number, why = frame_kind(value)
   if why then
-    fail(level + 1, "frame %s", why)
+    raise("frame %s", why)
   end
   return number
 end
 
 -- A duration in seconds; returns milliseconds.
-function options.seconds(value, what, level)
+function options.seconds(value, what)
   local ms, why = seconds(0)(value)
   if why then
-    fail(level + 1, "%s %s", what, why)
+    raise("%s %s", what, why)
   end
   return ms
 end
 
-function options.callback(value, what, level)
+function options.callback(value, what)
   if value ~= nil and type(value) ~= "function" then
-    fail(level + 1, "%s must be a function or nil, not %s", what, type(value))
+    raise("%s must be a function or nil, not %s", what, type(value))
+  end
+  return value
+end
+
+-- A function that cannot be left out.
+function options.fn(value, what)
+  if type(value) ~= "function" then
+    raise("%s needs a function, not %s", what, type(value))
   end
   return value
 end

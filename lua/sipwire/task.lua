@@ -4,6 +4,7 @@
 
 local loops = require "sipwire.loop"
 local options = require "sipwire.options"
+local raise = require "sipwire.raise"
 
 local Loop = loops.Loop
 
@@ -52,13 +53,12 @@ function task.wait()
   return coroutine.yield(WAITING)
 end
 
--- The running task, or an error at the caller's caller.
-function task.current(what, level)
+-- The running task, or an error.
+function task.current(what)
   local thread = coroutine.running()
   local self = thread and tasks[thread]
   if not self then
-    error(what .. "() outside a task: use spawn() or run(main)",
-      (level or 2) + 1)
+    raise("%s() outside a task: use spawn() or run(main)", what)
   end
   return self
 end
@@ -74,10 +74,8 @@ end
 --- loop.on_error.
 ---@param fn fun(...)
 function Loop:spawn(fn, ...)
-  if type(fn) ~= "function" then
-    error("spawn needs a function, not " .. type(fn), 2)
-  end
-  self:_check(2)
+  options.fn(fn, "spawn")
+  self:_check()
   local self_task = { loop = self, thread = coroutine.create(fn) }
   local count, arguments = select("#", ...), { ... }
   local unpack = table.unpack or unpack
@@ -92,7 +90,7 @@ end
 ---@param seconds number 0 to 604800
 function task.sleep(seconds)
   local self = task.current("sleep")
-  local ms = options.seconds(seconds, "seconds", 2)
+  local ms = options.seconds(seconds, "seconds")
   self.loop:_timer(ms, function()
     task.resume(self)
   end)

@@ -5,6 +5,7 @@ local core = require "sipwire.core"
 local loops = require "sipwire.loop"
 local new_emitter = require "sipwire.emitter"
 local options = require "sipwire.options"
+local raise = require "sipwire.raise"
 
 --- A SIP over WebSocket transport (RFC 7118). Never blocks; its callbacks are
 --- called in a later tick of its loop, never from inside a call.
@@ -40,9 +41,9 @@ local Transport = {}
 
 local callbacks = { on_connect = true, on_disconnect = true, on_message = true }
 
-local function check(t, level)
+local function check(t)
   if t._disposed then
-    error("disposed: " .. tostring(t) .. " was disposed", level + 1)
+    raise("disposed: %s was disposed", tostring(t))
   end
   return t._core
 end
@@ -142,28 +143,34 @@ end
 
 -- ---- Calls ----------------------------------------------------------------
 
+-- Raises what the core said of an option: "invalid: server: port is ..." is
+-- told without the code.
+local function complain(err, code)
+  raise("%s", code == "invalid" and err:gsub("^invalid: ", "") or err)
+end
+
 -- Asks the server function where to connect to.
-local function ask_server(t, level)
+local function ask_server(t)
   local url, headers = t._server()
   if type(url) ~= "string" then
-    error("server function must return a URL, not " .. type(url), level + 1)
+    raise("server function must return a URL, not %s", type(url))
   end
   if headers ~= nil then
-    headers = options.headers(headers, level + 1)
+    headers = options.headers(headers)
   end
-  local ok, err = t._core:set_server(t._loop._core, url, headers)
+  local ok, err, code = t._core:set_server(t._loop._core, url, headers)
   if not ok then
-    error(err, level + 1)
+    complain(err, code)
   end
 end
 
-local function connect(t, done, level)
+local function connect(t, done)
   if t._accepted_from then
     return nil, "state: an accepted transport cannot connect", "state"
   end
   local state = t._core:state()
   if t._server and (state == "Disconnected" or state == "Disconnecting") then
-    ask_server(t, level + 1)
+    ask_server(t)
   end
   local tag = completion_tag(t, "connect completion", done)
   local ok, err, code = t._core:connect(tag)
@@ -218,14 +225,14 @@ end
 ---@return string|nil err
 ---@return string|nil code
 function Transport:connect(done)
-  check(self, 2)
-  options.callback(done, "done", 2)
+  check(self)
+  options.callback(done, "done")
   if self._in_transition then
     return hold_request(self, "connect", done, function()
-      return connect(self, done, 2)
+      return connect(self, done)
     end)
   end
-  return connect(self, done, 2)
+  return connect(self, done)
 end
 
 --- Disconnects with close code 1000 after everything that send() accepted, or
@@ -236,8 +243,8 @@ end
 ---@return string|nil err
 ---@return string|nil code
 function Transport:disconnect(done)
-  check(self, 2)
-  options.callback(done, "done", 2)
+  check(self)
+  options.callback(done, "done")
   if self._in_transition then
     return hold_request(self, "disconnect", done, function()
       return disconnect(self, done)
@@ -255,17 +262,17 @@ end
 ---@return string|nil err
 ---@return "state"|"queue_full"|"utf8"|"nomem"|nil code
 function Transport:send(message, done, frame)
-  local handle = check(self, 2)
+  local handle = check(self)
   if type(message) ~= "string" then
-    error("message must be a string, not " .. type(message), 2)
+    raise("message must be a string, not %s", type(message))
   end
   local tag, kind
   if done ~= nil then
-    options.callback(done, "done", 2)
+    options.callback(done, "done")
     tag = completion_tag(self, "send completion", done)
   end
   if frame ~= nil then
-    kind = options.frame(frame, 2)
+    kind = options.frame(frame)
   end
   local ok, err, code = handle:send(message, tag, kind)
   if not ok then
@@ -288,7 +295,7 @@ end
 --- Counters of the transport's life, and times of its last attempt.
 ---@return sipwire.Stats
 function Transport:stats()
-  return check(self, 2):stats()
+  return check(self):stats()
 end
 
 ---@class sipwire.Stats
@@ -339,19 +346,19 @@ function getters.protocol(t)
   if t._protocol then
     return t._protocol
   end
-  return check(t, 3):secure() and "WSS" or "WS"
+  return check(t):secure() and "WSS" or "WS"
 end
 
 function getters.server(t)
-  return check(t, 3):server()
+  return check(t):server()
 end
 
 function getters.local_address(t)
-  return check(t, 3):local_address()
+  return check(t):local_address()
 end
 
 function getters.peer_address(t)
-  return check(t, 3):peer_address()
+  return check(t):peer_address()
 end
 
 function getters.loop(t)
@@ -383,7 +390,7 @@ end
 
 local function set_protocol(t, value)
   if value ~= nil and value ~= "WS" and value ~= "WSS" then
-    error('protocol must be "WS", "WSS" or nil', 3)
+    raise('protocol must be "WS", "WSS" or nil')
   end
   rawset(t, "_protocol", value)
 end
@@ -392,14 +399,14 @@ function Meta.__newindex(t, name, value)
   if type(name) == "string" and name:sub(1, 1) == "_" then
     rawset(t, name, value)
   elseif callbacks[name] then
-    rawset(t, "_" .. name, options.callback(value, name, 2) or false)
+    rawset(t, "_" .. name, options.callback(value, name) or false)
   elseif name == "protocol" then
     set_protocol(t, value)
   elseif getters[name] or Transport[name] then
-    error("field '" .. name .. "' is read-only", 2)
+    raise("field '%s' is read-only", name)
   else
-    error("unknown field '" .. tostring(name) .. "'" ..
-      options.suggest(name, callbacks), 2)
+    raise("unknown field '%s'%s", tostring(name),
+      options.suggest(name, callbacks))
   end
 end
 
@@ -429,31 +436,26 @@ local function next_id(loop)
 end
 
 -- The loop an option names, or the default one.
-local function loop_of(checked, level)
+local function loop_of(checked)
   local loop = checked.loop
   if loop and not loops.is_loop(loop) then
-    error("option 'loop' must be a sipwire loop", level + 1)
+    raise("option 'loop' must be a sipwire loop")
   end
   loop = loop or loops.default()
-  loop:_check(level + 1)
+  loop:_check()
   return loop
 end
 
--- "invalid: server: port is ..." is said as an error, without the code.
-local function raise(err, code, level)
-  error(code == "invalid" and err:gsub("^invalid: ", "") or err, level + 1)
-end
-
-local function new(given, level)
-  local checked, config = options.transport(given, level + 1)
-  local loop = loop_of(checked, level + 1)
+local function new(given)
+  local checked, config = options.transport(given)
+  local loop = loop_of(checked)
   local dynamic = type(checked.server) == "function" and checked.server or nil
   config.server = not dynamic and checked.server or nil
   local id = next_id(loop)
   local handle, err, code =
     core.transport_new(loop._core, config, id, checked.headers)
   if not handle then
-    raise(err, code, level + 1)
+    complain(err, code)
   end
   local t = wrap(loop, handle, id, checked.trace)
   t._server = dynamic
@@ -469,6 +471,6 @@ local function adopt(loop, handle, id, trace_fn)
 end
 
 return {
-  new = new, adopt = adopt, next_id = next_id, loop_of = loop_of, raise = raise,
+  new = new, adopt = adopt, next_id = next_id, loop_of = loop_of, complain = complain,
   Transport = Transport,
 }

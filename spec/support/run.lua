@@ -71,11 +71,6 @@ local function sipwire_loops()
   return loops
 end
 
-local function step(loop, timeout)
-  local ok, err = loop:step(timeout)
-  if ok == nil and err ~= nil then M.report(err) end
-end
-
 -- Waits for I/O of luv's loop, at most so long.  The timer repeats because
 -- "once" runs due timers before it waits: after a single shot it might wait
 -- for ever.
@@ -95,7 +90,7 @@ local function turn_loops(idle)
   uv.run "nowait"
   if activity ~= before then idle = 0 end
   if #loops == 0 and idle > 0 then return luv_wait(idle) end
-  for i, loop in ipairs(loops) do step(loop, i == 1 and idle or 0) end
+  for i, loop in ipairs(loops) do loop:step(i == 1 and idle or 0) end
 end
 
 -- ---- scripts ---------------------------------------------------------------

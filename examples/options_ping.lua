@@ -1,0 +1,75 @@
+-- SPDX-License-Identifier: MIT
+-- Asks a SIP server whether it is there.
+--   options_ping.lua [URL [CA]]   URL: ws:// or wss://, CA: a PEM file to trust
+-- Without a URL it asks a server of its own. Ends with 0 if any answer came.
+-- test: $LUA examples/options_ping.lua
+
+local sipwire = require "sipwire"
+local sip = require "examples.sip"
+
+-- Lua's own clocks count CPU time or whole seconds.
+local has_luv, luv = pcall(require, "luv")
+local function clock()
+  if has_luv then
+    return luv.hrtime() / 1e9
+  end
+  local file = assert(io.open "/proc/uptime") -- steps of 10 ms
+  local seconds = file:read "*n"
+  file:close()
+  return seconds
+end
+
+local function ms(seconds)
+  return seconds and ("%.1f ms"):format(seconds * 1000) or "-"
+end
+
+local function own_server()
+  local listener
+  listener = assert(sipwire.listen { on_connection = function(t)
+    t.on_message = function(_, request)
+      t:send(sip.response(request, 200, "OK", sip.abilities))
+    end
+    t.on_disconnect = function() listener:close() end
+  end })
+  return listener.url
+end
+
+local function failed(what, err, code, info)
+  print(("%s: %s (code %s, phase %s)"):format(what, err, code,
+    info and info.phase or "-"))
+  return false
+end
+
+local function ping(url, ca)
+  local c, err, code, info = sipwire.open { server = url, tls = { ca_file = ca } }
+  if not c then
+    return failed("not connected", err, code, info)
+  end
+  local times = c.transport:stats()
+  print(("connected to %s (%s): tcp %s, tls %s, upgrade %s"):format(url,
+    c.transport.peer_address, ms(times.tcp_time), ms(times.tls_time),
+    ms(times.upgrade_time)))
+
+  local agent = sip.agent("sip:ping@example.invalid", c.transport)
+  local request = agent:request("OPTIONS", "sip:" .. url:match "//([^/?]*)",
+    { "Contact: " .. agent.contact, "Accept: application/sdp" })
+  local id, start, message = sip.header(request, "call-id"), clock(), nil
+  assert(c:send(request))
+  repeat -- a server may have questions of its own
+    message, err, code, info = c:receive(5)
+    if not message then
+      return failed("no answer", err, code, info)
+    end
+    local status = sip.status(message)
+  until status and status >= 200 and sip.header(message, "call-id") == id
+  print(("%d %s, rtt %s"):format(sip.status(message), select(2, sip.status(message)),
+    ms(clock() - start)))
+  c:close()
+  return true
+end
+
+local alive
+assert(sipwire.run(function()
+  alive = ping(arg[1] or own_server(), arg[2])
+end))
+os.exit(alive and 0 or 1)

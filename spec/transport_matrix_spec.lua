@@ -1,0 +1,448 @@
+-- SPDX-License-Identifier: MIT
+-- Every operation in every state, reached by every path, twice on one object
+-- (C10-C13, C18-C25, C28, C30, C33-C36, C40).
+
+local helper = require "spec.helper"
+local peers = require "spec.support.peers"
+local recorder = require "spec.support.recorder"
+local run = require "spec.support.run"
+local sipwire = require "sipwire"
+
+helper.watch()
+
+-- ---- what has to happen ------------------------------------------------------
+
+-- State on return of a call, by the state before it.
+local on_return = {
+  connect = { Disconnected = "Connecting", Connecting = "Connecting",
+    Connected = "Connected", Disconnecting = "Connecting" },
+  disconnect = { Disconnected = "Disconnected", Connecting = "Disconnecting",
+    Connected = "Disconnecting", Disconnecting = "Disconnecting" },
+}
+
+-- c0, d0: completions pending since the path; c1, d1, ...: of the operation.
+local told = {
+  ["connect"] = {
+    Disconnected = "Connecting, Connected, up, c1",
+    Connecting = "Connected, up, c0, c1",
+    Connected = "c1",
+    Disconnecting = "Connecting, d0 aborted, Connected, up, c1",
+  },
+  ["disconnect"] = {
+    Disconnected = "d1",
+    Connecting = "Disconnecting, c0 aborted, Disconnected, d1",
+    Connected = "Disconnecting, down, Disconnected, d1",
+    Disconnecting = "Disconnected, d0, d1",
+  },
+  ["connect disconnect"] = {
+    Disconnected = "Connecting, Disconnecting, c1 aborted, Disconnected, d1",
+    Connecting = "Disconnecting, c0 aborted, c1 aborted, Disconnected, d1",
+    Connected = "c1, Disconnecting, down, Disconnected, d1",
+    Disconnecting = "Connecting, d0 aborted, Disconnecting, c1 aborted, " ..
+      "Disconnected, d1",
+  },
+  ["disconnect connect"] = {
+    Disconnected = "d1, Connecting, Connected, up, c1",
+    Connecting = "Disconnecting, c0 aborted, Connecting, d1 aborted, " ..
+      "Connected, up, c1",
+    Connected = "Disconnecting, down, Connecting, d1 aborted, Connected, up, c1",
+    Disconnecting = "Connecting, d0 aborted, d1 aborted, Connected, up, c1",
+  },
+  ["connect disconnect connect"] = {
+    Disconnected = "Connecting, Disconnecting, c1 aborted, Connecting, " ..
+      "d1 aborted, Connected, up, c2",
+    Connecting = "Disconnecting, c0 aborted, c1 aborted, Connecting, " ..
+      "d1 aborted, Connected, up, c2",
+    Connected = "c1, Disconnecting, down, Connecting, d1 aborted, " ..
+      "Connected, up, c2",
+    Disconnecting = "Connecting, d0 aborted, Disconnecting, c1 aborted, " ..
+      "Connecting, d1 aborted, Connected, up, c2",
+  },
+  ["send"] = {
+    Disconnected = "",
+    Connecting = "Connected, up, c0",
+    Connected = "s1",
+    Disconnecting = "Disconnected, d0",
+  },
+  ["message from the peer"] = {
+    Connecting = "Connected, up, c0, message hello",
+    Connected = "message hello",
+    Disconnecting = "Disconnected, d0",
+  },
+  ["close frame from the peer"] = {
+    Connected = "Disconnected closed, down closed",
+    Disconnecting = "Disconnected, d0",
+  },
+  ["end without a close frame"] = {
+    Connecting = "Disconnected closed, c0 closed",
+    Connected = "Disconnected closed, down closed",
+    Disconnecting = "Disconnected, d0",
+  },
+  ["reset"] = {
+    Connecting = "Disconnected reset, c0 reset",
+    Connected = "Disconnected reset, down reset",
+    Disconnecting = "Disconnected, d0",
+  },
+  ["protocol error"] = {
+    Connected = "Disconnected protocol, down protocol",
+    Disconnecting = "Disconnected, d0",
+  },
+  ["refusal"] = {
+    Disconnected = "Connecting, Disconnected http, c1 http",
+    Connecting = "Disconnected http, c0 http",
+    Connected = "Disconnecting, down, Connecting, d1 aborted, " ..
+      "Disconnected http, c1 http",
+    Disconnecting = "Connecting, d0 aborted, Disconnected http, c1 http",
+  },
+  ["timeout of connect"] = {
+    Disconnected = "Connecting, Disconnected timeout, c1 timeout",
+    Connecting = "Disconnected timeout, c0 timeout",
+    Connected = "Disconnecting, down, Connecting, d1 aborted, " ..
+      "Disconnected timeout, c1 timeout",
+    Disconnecting = "Connecting, d0 aborted, Disconnected timeout, c1 timeout",
+  },
+  ["timeout of disconnect"] = {
+    Connected = "Disconnecting, down, Disconnected, d1",
+    Disconnecting = "Disconnected, d0",
+  },
+}
+
+-- ---- a transport and its peer ------------------------------------------------
+
+local world = {}
+world.__index = world
+
+local function new_world(peer, options)
+  local self = setmetatable({ peer = peer }, world)
+  options = options or {}
+  options.server, options.loop = peer.url, recorder.loop()
+  self.t = sipwire.new(options)
+  self.r = recorder.new(self.t)
+  function self.poll() peer:poll() end
+  return self
+end
+
+function world:call(what, name)
+  local before = self.t.state
+  assert.is_true(self.r[what](self.r, name))
+  assert.equal(on_return[what][before], self.t.state)
+end
+
+-- "connect disconnect": each with the next number.
+function world:calls(list)
+  local counts = {}
+  for what in list:gmatch "%a+" do
+    counts[what] = (counts[what] or 0) + 1
+    self:call(what, what:sub(1, 1) .. counts[what])
+  end
+end
+
+function world:expect(text) self.r:expect(text, self.poll) end
+
+function world:await(what, condition)
+  helper.run_until(function()
+    self.poll()
+    return condition()
+  end, 5, what)
+end
+
+function world:connected()
+  self:call("connect")
+  self:expect "Connecting, Connected, up"
+end
+
+function world:disconnected()
+  self:call("disconnect")
+  self:expect "Disconnecting, down, Disconnected"
+end
+
+-- ---- paths -------------------------------------------------------------------
+
+-- Each returns what it had told and is not taken from the log yet.
+local paths = {
+  Disconnected = {
+    ["as it is"] = function() end,
+    ["after a refusal"] = function(w)
+      w.peer.refuse = true
+      w:call("connect", "c0")
+      w:expect "Connecting, Disconnected http, c0 http"
+      w.peer.refuse = false
+    end,
+    ["after disconnect"] = function(w)
+      w:connected()
+      w:disconnected()
+    end,
+    ["after the peer's close"] = function(w)
+      w:connected()
+      w.peer:hang_up()
+      w:expect "Disconnected closed, down closed"
+    end,
+    ["after an aborted connect"] = function(w)
+      w:call "connect"
+      w:call "disconnect"
+      w:expect "Connecting, Disconnecting, Disconnected"
+    end,
+  },
+  Connecting = {
+    ["from Disconnected"] = function(w)
+      w.peer.held = true
+      w:call("connect", "c0")
+      w:await("a request", function() return w.peer:asked() end)
+      w:expect "Connecting"
+    end,
+    ["from Disconnected, this tick"] = function(w)
+      w.peer.held = true
+      w:call("connect", "c0")
+      return "Connecting"
+    end,
+    ["from Disconnecting"] = function(w)
+      w:connected()
+      w.peer.held = true
+      w:call "disconnect"
+      w:expect "Disconnecting, down"
+      w:call("connect", "c0")
+      w:await("a request", function() return w.peer:asked() end)
+      w:expect "Connecting"
+    end,
+    ["from Connected by way of Disconnecting, this tick"] = function(w)
+      w:connected()
+      w.peer.held = true
+      w:call "disconnect"
+      w:call("connect", "c0")
+      return "Disconnecting, down, Connecting"
+    end,
+    ["from Connecting by way of Disconnecting, this tick"] = function(w)
+      w.peer.held = true
+      w:call "connect"
+      w:call "disconnect"
+      w:call("connect", "c0")
+      return "Connecting, Disconnecting, Connecting"
+    end,
+  },
+  Connected = {
+    ["for the first time"] = world.connected,
+    ["for the second time"] = function(w)
+      w:connected()
+      w:disconnected()
+      w:connected()
+    end,
+    ["from Connected by way of Disconnecting"] = function(w)
+      w:connected()
+      w:call "disconnect"
+      w:call "connect"
+      w:expect "Disconnecting, down, Connecting, Connected, up"
+    end,
+  },
+  Disconnecting = {
+    ["from Connected"] = function(w)
+      w:connected()
+      w.peer.held = true
+      w:call("disconnect", "d0")
+      w:expect "Disconnecting, down"
+    end,
+    ["from Connected, this tick"] = function(w)
+      w:connected()
+      w.peer.held = true
+      w:call("disconnect", "d0")
+      return "Disconnecting, down"
+    end,
+    ["from Connecting"] = function(w)
+      w.peer.held = true
+      w:call "connect"
+      w:await("a request", function() return w.peer:asked() end)
+      w:expect "Connecting"
+      w:call("disconnect", "d0")
+      return "Disconnecting", true
+    end,
+    ["from Connecting, this tick"] = function(w)
+      w.peer.held = true
+      w:call "connect"
+      w:call("disconnect", "d0")
+      return "Connecting, Disconnecting", true
+    end,
+  },
+}
+
+-- ---- operations --------------------------------------------------------------
+
+local function send(w)
+  local open = w.t.state == "Connected"
+  local ok, err, code = w.r:send("s1", "hello")
+  if open then return assert.is_true(ok) end
+  assert.is_nil(ok)
+  assert.equal("state: cannot send while " .. w.t.state, err)
+  assert.equal("state", code)
+end
+
+-- To Connecting, from wherever it is, by what `told` says.
+local function start(w)
+  if w.t.state == "Connected" then w:calls "disconnect" end
+  if w.t.state ~= "Connecting" then w:calls "connect" end
+end
+
+local function asked(w)
+  w:await("a request", function() return w.peer:asked() end)
+end
+
+-- For states whose link the peer can still reach; `bare`: one with no link.
+local function by_peer(act)
+  return function(w, bare)
+    if bare then return false end
+    if w.t.state == "Connecting" then asked(w) end
+    act(w)
+  end
+end
+
+local operations = {
+  { name = "send", run = send },
+  { name = "refusal", run = function(w)
+    w.peer.refuse = true
+    start(w)
+  end },
+  { name = "message from the peer", run = by_peer(function(w)
+    if w.t.state ~= "Connecting" then return w.peer:send "hello" end
+    if w.peer.kind ~= "raw" then return false end
+    w.peer:message_with_answer "hello"
+  end) },
+  { name = "close frame from the peer", run = by_peer(function(w)
+    w.peer:hang_up()
+  end) },
+  { name = "end without a close frame", raw = true, run = by_peer(function(w)
+    w.peer:link().c:fin()
+  end) },
+  { name = "reset", raw = true, run = by_peer(function(w)
+    w.peer:link().c:reset()
+  end) },
+  { name = "protocol error", raw = true, run = by_peer(function(w)
+    w.peer:link().c:send(3, "")
+  end) },
+}
+for _, list in ipairs { "connect", "disconnect", "connect disconnect",
+                        "disconnect connect", "connect disconnect connect" } do
+  table.insert(operations, { name = list, run = function(w) w:calls(list) end })
+end
+
+local function joined(a, b)
+  if a and a ~= "" and b ~= "" then return a .. ", " .. b end
+  return a or b
+end
+
+local function final_state(text)
+  local last
+  for line in text:gmatch "[^,]+" do
+    local state = line:match "^ ?(%u%a+)"
+    last = state or last
+  end
+  return last
+end
+
+-- Enters a state and does the operation; what it has to tell in all, or nil if
+-- the operation makes no sense here.
+local function begin(w, state, path, operation)
+  w.peer.held, w.peer.refuse = false, false
+  w.link_count = #w.peer.links
+  local pending, bare = path(w)
+  assert.equal(state, w.t.state)
+  if operation.run(w, bare) == false then
+    w.t:disconnect()
+    return nil
+  end
+  return joined(pending, told[operation.name][state])
+end
+
+-- What arrived at the peer: only what was sent while Connected.
+local function messages_at(peer)
+  local all = {}
+  for _, link in ipairs(peer.links) do
+    for _, message in ipairs(link.messages) do table.insert(all, message) end
+    link.messages = {}
+  end
+  return table.concat(all, ", ")
+end
+
+local function finish(w, state, operation, text)
+  if not operation.held then w.peer.held = false end
+  w:expect(text)
+  assert.equal(final_state(text) or state, w.t.state)
+  local sent = operation.name == "send" and state == "Connected"
+  assert.equal(sent and "hello" or "", messages_at(w.peer))
+end
+
+-- Back to where another round can begin.
+local function reset(w)
+  w.peer.held, w.peer.refuse = false, false
+  w.t:disconnect()
+  w:await("Disconnected", function() return w.t.state == "Disconnected" end)
+  recorder.drain(w.t.loop)
+  w.r:take()
+end
+
+local function round(w, state, path, operation)
+  local text = begin(w, state, path, operation)
+  if text then finish(w, state, operation, text) end
+  reset(w)
+end
+
+-- ---- the matrix --------------------------------------------------------------
+
+local function each_path(fn)
+  for state, list in pairs(paths) do
+    for name, path in pairs(list) do fn(state, name, path) end
+  end
+end
+
+for _, kind in ipairs { "sipwire", "raw" } do
+  for _, operation in ipairs(operations) do
+    describe(operation.name .. ", with a peer of kind " .. kind, function()
+      each_path(function(state, name, path)
+        if not told[operation.name][state] then return end
+        if operation.raw and kind ~= "raw" then return end
+        it("in " .. state .. " " .. name .. ", twice (C20)", function()
+          local w = new_world(peers[kind]())
+          round(w, state, path, operation)
+          round(w, state, path, operation)
+        end)
+      end)
+    end)
+  end
+end
+
+-- All paths side by side, for the limit has to pass.
+local function in_parallel(operation, options)
+  local worlds = {}
+  each_path(function(state, name, path)
+    if not told[operation.name][state] then return end
+    local given = {}
+    for key, value in pairs(options) do given[key] = value end
+    local w = new_world(peers.raw(), given)
+    w.state, w.path, w.name = state, path, name
+    table.insert(worlds, w)
+  end)
+  for _ = 1, 2 do
+    for _, w in ipairs(worlds) do
+      w.text = begin(w, w.state, w.path, operation)
+    end
+    for _, w in ipairs(worlds) do
+      if w.text then finish(w, w.state, operation, w.text) end
+    end
+    for _, w in ipairs(worlds) do reset(w) end
+  end
+end
+
+describe("a peer that does not answer", function()
+  it("makes connect() time out, in every state by every path (C16)", function()
+    in_parallel({ name = "timeout of connect", held = true,
+      run = function(w)
+        w.peer.held = true
+        start(w)
+      end }, { connection_timeout = 0.3 * run.scale })
+  end)
+
+  it("does not keep disconnect() from succeeding (C27)", function()
+    in_parallel({ name = "timeout of disconnect", held = true,
+      run = function(w)
+        w.peer.held = true
+        if w.t.state == "Connected" then w:calls "disconnect" end
+      end }, { disconnect_timeout = 0.1 * run.scale })
+  end)
+end)
