@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 # C tests, fuzzers, and checks of what is built and installed.
 
+set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/spec")
+
 # sipwire_add_program builds spec/.../NAME.c.  Named after a pure file it is
 # linked with the pure objects only.  Its first five lines may say
 # "/* link: -Wl,... */".
@@ -18,8 +20,6 @@ function(sipwire_add_program source name)
   file(STRINGS "${source}" head LIMIT_COUNT 5)
   string(REGEX MATCHALL "-Wl,[-=,_A-Za-z0-9]+" flags "${head}")
   target_link_options(${name} PRIVATE ${flags})
-  set_target_properties(${name} PROPERTIES
-    RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/spec")
 endfunction()
 
 if(SIPWIRE_SANITIZE MATCHES "fuzzer")

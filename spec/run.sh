@@ -148,10 +148,11 @@ stage_c-asan() {
   need_build asan && job ctest "" 300 ctest --preset asan
 }
 
+# Optimised, as some of them try millions of inputs.
 stage_c-valgrind() {
   local program
-  need_build dev || return
-  for program in build/dev/spec/test_*; do
+  need_build release || return
+  for program in build/release/spec/test_*; do
     [ -x "$program" ] || continue
     job program "${program##*/}" 240 env SIPWIRE_TIME_SCALE=20 valgrind -q \
       --leak-check=full --errors-for-leak-kinds=definite,indirect,possible \
@@ -256,6 +257,7 @@ stage_examples() {
   local file command
   need_build dev || return
   for file in examples/*; do
+    [ -f "$file" ] || continue
     command=$(sed -nE '1,10s@^(--|/\*|#|//) test: (.*[^ ])( \*/)?$@\2@p' "$file" |
       sed 's@ *\*/$@@')
     [ -n "$command" ] || continue

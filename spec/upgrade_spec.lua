@@ -5,6 +5,7 @@ local helper = require "spec.helper"
 local sipwire = require "sipwire"
 local pair = require "spec.support.pair"
 local rawpeer = require "spec.support.rawpeer"
+local scale = require "spec.support.run".scale
 
 local run_until = helper.run_until
 
@@ -255,7 +256,8 @@ describe("the upgrade's answer", function()
     for _, said in ipairs { "", "HTTP/1.1 101 Swi",
                             "HTTP/1.1 100 Continue\r\n\r\n" } do
       local server = rawpeer.listen()
-      local t = sipwire.new { server = server:url(), connection_timeout = 0.1 }
+      local t = sipwire.new { server = server:url(),
+                              connection_timeout = 0.1 * scale }
       local outcome = pair.connect(t)
       local peer = server:accept()
       peer:read_head()
@@ -269,7 +271,8 @@ describe("the upgrade's answer", function()
 
   it("fails when it is silent, also if hints keep coming", function()
     local server = rawpeer.listen()
-    local t = sipwire.new { server = server:url(), connection_timeout = 0.1 }
+    local t = sipwire.new { server = server:url(),
+                            connection_timeout = 0.1 * scale }
     local outcome = pair.connect(t)
     local peer = server:accept()
     peer:read_head()

@@ -11,7 +11,11 @@
    The pollable descriptor is an epoll set of libuv's own descriptor and a
    timerfd.  libuv registers new watchers only when it runs, and has timers
    that no descriptor shows; the timerfd stands for both: it is set to the
-   next deadline, or to fire at once when there is work to be done. */
+   next deadline, or to fire at once when there is work to be done.
+
+   uv_run(UV_RUN_ONCE) runs the timers that are due before it waits.  What they
+   put in must not wait with it: sw_loop_kick() says uv_stop(), which makes
+   that wait a mere look. */
 
 #define _GNU_SOURCE
 #include "loop.h"
@@ -183,6 +187,7 @@ static int loop_open(struct sipwire_loop *loop) {
   loop->uv_ready = true;
   if (uv_timer_init(&loop->uv, &loop->wait_timer))
     return SIPWIRE_ESYSTEM;
+  loop->wait_timer.data = loop;
   return context_open_quietly(loop) ? 0 : SIPWIRE_ESYSTEM;
 }
 
@@ -364,14 +369,16 @@ int sipwire_loop_pollfd(struct sipwire_loop *loop) {
 }
 
 void sw_loop_kick(struct sipwire_loop *loop) {
-  if (loop->timer_fd >= 0 && !loop->in_tick)
+  if (loop->in_uv)
+    uv_stop(&loop->uv);
+  else if (loop->timer_fd >= 0 && !loop->in_tick)
     arm(loop, ARMED_NOW);
 }
 
 /* ---- The tick ---------------------------------------------------------- */
 
 static void on_waited(uv_timer_t *timer) {
-  (void)timer; /* its only purpose is to end the wait */
+  sw_loop_kick(timer->data);
 }
 
 static void wait_and_read(struct sipwire_loop *loop, int timeout_ms) {
@@ -381,7 +388,9 @@ static void wait_and_read(struct sipwire_loop *loop, int timeout_ms) {
     uv_update_time(&loop->uv);
     uv_timer_start(&loop->wait_timer, on_waited, (uint64_t)timeout_ms, 0);
   }
+  loop->in_uv = true;
   uv_run(&loop->uv, timeout_ms ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+  loop->in_uv = false;
   if (timeout_ms > 0)
     uv_timer_stop(&loop->wait_timer);
 }

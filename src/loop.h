@@ -72,6 +72,7 @@ struct sipwire_loop {
   bool closed;
   bool uv_ready;
   bool in_tick;          /* between step() and the next() that returned 0 */
+  bool in_uv;            /* inside uv_run() */
   const uint8_t *canary; /* a page that reads 0 in a forked child */
   uv_loop_t uv;
   uv_timer_t wait_timer;
@@ -114,8 +115,8 @@ void sw_loop_event_now(struct sipwire_loop *loop, struct sw_item *item);
 /* sw_loop_input queues an input. */
 void sw_loop_input(struct sipwire_loop *loop, struct sw_item *item);
 
-/* sw_loop_kick makes the descriptor readable: something was put in from
-   outside a tick. */
+/* sw_loop_kick says that there is work to be done, which no wait must delay:
+   it ends the present one, or makes the descriptor readable. */
 void sw_loop_kick(struct sipwire_loop *loop);
 
 /* sw_loop_now returns milliseconds of a monotonic clock, fresh. */

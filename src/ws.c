@@ -28,6 +28,7 @@ static bool is_control(uint8_t opcode) {
 void sw_ws_init(struct sw_ws *ws, bool masked_peer, size_t max_message) {
   *ws = (struct sw_ws){.max_message = max_message,
                        .length_end = 2,
+                       .utf8 = SW_UTF8_START,
                        .masked_peer = masked_peer};
 }
 
@@ -139,10 +140,8 @@ static bool take_first_byte(struct sw_ws *ws, uint8_t byte,
     return fail_protocol(ws, item, fault);
   ws->fin = byte & FIN;
   ws->opcode = byte & OPCODE;
-  if (ws->opcode == SW_WS_TEXT || ws->opcode == SW_WS_BINARY) {
+  if (ws->opcode == SW_WS_TEXT || ws->opcode == SW_WS_BINARY)
     ws->message_opcode = ws->opcode;
-    ws->utf8 = SW_UTF8_START;
-  }
   return false;
 }
 
@@ -285,7 +284,7 @@ static bool take_close(struct sw_ws *ws, const uint8_t *data, size_t length,
 static bool take_control(struct sw_ws *ws, const uint8_t *data, size_t length,
                          struct sw_ws_item *item) {
   if (ws->remaining && !length)
-    return false;
+    return false; /* nothing of it is here, and |join| may be NULL */
   if (ws->remaining || ws->join_length > ws->message_length) {
     if (!collect(ws, data, length))
       return fail(ws, item, SIPWIRE_ENOMEM, "no memory for a control frame");

@@ -43,7 +43,7 @@ struct sw_ws {
   uint8_t header_length; /* bytes of the current frame's header seen */
   uint8_t length_end;    /* where in the header the length ends: 2, 4, 10 */
   uint8_t opcode, message_opcode; /* the latter 0 between messages */
-  uint8_t utf8;
+  uint8_t utf8;          /* of the text so far; SW_UTF8_START between texts */
   bool masked_peer, fin;
   bool delivered;        /* the last item's data is in |join| */
   bool finished;

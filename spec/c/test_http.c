@@ -240,6 +240,8 @@ static const struct {
     {TEXT("A: b\r\n c\r\n\r\n"), "folded header line"},
     {TEXT("A: b\r\n\tc: d\r\n\r\n"), "folded header line"},
     {TEXT("A: b\r\n \r\n\r\n"), "folded header line"},
+    {TEXT("A:\x01\r\n\r\n"), "control byte in a header value"},
+    {TEXT("A:\0b\r\n\r\n"), "control byte in a header value"},
     {TEXT("A: b\0c\r\n\r\n"), "control byte in a header value"},
     {TEXT("A: b\rc\r\n\r\n"), "control byte in a header value"},
     {TEXT("A: b\nC: d\r\n\r\n"), "control byte in a header value"},
@@ -429,6 +431,8 @@ static void unfinished_fields_are_walked_within_bounds(void) {
     struct sw_slice fields = {hold(texts[i], length), length}, name, value;
     while (sw_http_next_field(fields, &offset, &name, &value)) {
       lines++;
+      if (texts[i][0] == 'A' && lines == 1)
+        check_slice(name, "A");
       CHECK(name.data >= held && name.data + name.length <= held + length);
       CHECK(value.data >= held && value.data + value.length <= held + length);
     }
@@ -523,6 +527,8 @@ static void values_and_reasons_of_users_are_checked(void) {
     CHECK_STR(fault, good ? NULL : "header value has a control character");
     fault = sw_http_reason_fault(text);
     CHECK_STR(fault, good ? NULL : "reason has a control character");
+    CHECK(!sw_http_header_fault("A", text + 1) == good);
+    CHECK(!sw_http_reason_fault(text + 1) == good);
   }
   CHECK_STR(sw_http_header_fault("A", ""), NULL);
   CHECK_STR(sw_http_reason_fault(""), NULL);

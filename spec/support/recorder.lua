@@ -4,10 +4,15 @@
 --
 -- recorder.loop([options]) -> loop    turned by run_until, closed after the
 --                                     spec; its errors are the spec's
--- recorder.new(t) -> r                takes all callbacks of |t|
+-- recorder.new(t) -> r                takes all callbacks of |t|, which is r.t
+-- recorder.client(peer [, options]) -> r   of a new transport for a peer (see
+--                                     peers.lua), on a new loop; r.poll polls
+--                                     the peer
 -- recorder.call(fn, ...)              a call of the library: no callback may
 --                                     come before it returns
--- recorder.drain(loop, ...)           ticks without waiting, of luv too
+-- recorder.drain(n, loop, ...)        |n| ticks without waiting, of luv too
+-- recorder.await(condition, what, loop [, poll [, limit]])   like run_until;
+--                                     tries without waiting first
 -- r:connect(name)  r:disconnect(name)  r:send(name, message): the methods of
 --   t with a completion of that name; they return what t's return
 -- r.log        one line per callback: the state that was entered, "up", "down",
@@ -16,9 +21,11 @@
 -- r:within(line, fn)       fn(t) is called once, inside the callback that
 --                          writes |line| (without the code)
 -- r:take()                 the log as one string; the log is empty then
--- r:expect(line, [, poll [, limit]])   waits until there are as many lines,
---                          goes on for some ticks, compares and takes.  |poll|
---                          is called at every turn
+-- r:expect(text [, limit]) waits until there are as many lines, goes on for
+--                          some ticks, compares and takes.  r.poll, if there is
+--                          one, is called at every turn
+-- r:await(what, condition [, limit])  waits likewise
+-- r:up()  r:down()         connects, disconnects; expects what that tells
 
 local assert = require "luassert"
 local sipwire = require "sipwire"
@@ -61,13 +68,26 @@ function M.loop(options)
   return run.track(run.add_loop(sipwire.loop(options)))
 end
 
-function M.drain(...)
-  for _ = 1, 6 do
-    uv.run "nowait"
-    for _, loop in ipairs { ... } do
-      if loop._core then loop:step(0) end
-    end
+local function turn(...)
+  uv.run "nowait"
+  for _, loop in ipairs { ... } do loop:step(0) end
+end
+
+function M.drain(n, ...)
+  for _ = 1, n do turn(...) end
+end
+
+-- Over loopback most things are there after some turns.
+function M.await(condition, what, loop, poll, limit)
+  local function check()
+    if poll then poll() end
+    return condition()
   end
+  for _ = 1, 20 do
+    if check() then return end
+    turn(loop)
+  end
+  run.run_until(check, limit, what)
 end
 
 -- ---- what is written ---------------------------------------------------------
@@ -139,6 +159,14 @@ function M.new(t)
   return self
 end
 
+function M.client(peer, options)
+  local given = { server = peer.url, loop = M.loop() }
+  for name, value in pairs(options or {}) do given[name] = value end
+  local self = M.new(sipwire.new(given))
+  function self.poll() peer:poll() end
+  return self
+end
+
 -- A completion that may come once.
 function recorder:done(name)
   local came = false
@@ -176,21 +204,34 @@ local function count(text)
   return select(2, text:gsub(", ", "")) + 1
 end
 
-function recorder:expect(text, poll, limit)
+function recorder:await(what, condition, limit)
+  M.await(condition, what, self.t.loop, self.poll, limit)
+end
+
+function recorder:expect(text, limit)
   local wanted = count(text)
-  limit = limit or 5
+  limit = limit or 2
   local deadline = run.now() + limit * run.scale
-  run.run_until(function()
-    if poll then poll() end
+  self:await(text, function()
     return #self.log >= wanted or run.now() > deadline
   end, limit + 5)
-  for _ = 1, 3 do
-    if poll then poll() end
-    M.drain(self.t.loop)
+  for _ = 1, 8 do
+    if self.poll then self.poll() end
+    M.drain(1, self.t.loop)
   end
   local errors = run.take_errors()
   assert(not errors, errors)
   assert.equal(text, self:take())
+end
+
+function recorder:up()
+  assert.is_true(self:connect())
+  self:expect "Connecting, Connected, up"
+end
+
+function recorder:down()
+  assert.is_true(self:disconnect())
+  self:expect "Disconnecting, down, Disconnected"
 end
 
 return M

@@ -1,0 +1,469 @@
+-- SPDX-License-Identifier: MIT
+-- Plays sequences of calls and of a peer's actions with a real transport and a
+-- real peer, and compares all that happens with the model (model.lua).
+--
+-- play.bench() -> bench         a loop, transports and a peer to play with,
+--                               used again and again;  bench:close()
+-- bench:play(sequence) -> nil, or what is wrong and all that happened
+-- bench.reached                 see model.lua, of all that was played
+--
+-- A sequence is a text, its steps are separated by "; ":
+--   CALL CALL ...       calls in one go (see |payloads| for what can be sent):
+--                       connect disconnect dispose text binary ...; with a "!"
+--                       behind it a call has a completion
+--   when WHAT CALL ...  in the next WHAT: first second (state_change
+--                       listeners) connect disconnect message done sent
+--   server DOES ...     the peer does that in one write; see model_words.lua.
+--                       It waits for the request first
+--   old DOES ...        the same with the link before the current one
+--   tick                one tick, without the peer's doing anything
+--   settle              turns until nothing is left to come, and some more
+--   hide, show          the server's port refuses from now on, or no longer
+--   mute                at the start: the peer answers no close frame
+-- At the end the transport disconnects, and everything must come to rest.
+
+local uv = require "luv"
+local sipwire = require "sipwire"
+local rawpeer = require "spec.support.rawpeer"
+local run = require "spec.support.run"
+local models = require "spec.support.model"
+
+local frames = rawpeer.frames
+local M = {}
+local bench, play = {}, {}
+bench.__index, play.__index = bench, play
+
+local patience, haste = 600, 0.01
+local limit = 5
+
+-- What is sent: payload, the frame it must come in, the frame to ask for.
+local payloads = {
+  text = function(n) return "t" .. n, "text" end,
+  binary = function(n) return "\255t" .. n .. "\0", "binary" end,
+  framed = function(n) return "f" .. n, "binary", "binary" end,
+  empty = function() return "", "text" end,
+  ask = function() return "\r\n\r\n", "text" end,
+}
+
+local function show(text)
+  return (text:gsub("[%c\127-\255]", function(c)
+    return ("\\%03d"):format(c:byte())
+  end))
+end
+
+-- ---- what happens ----------------------------------------------------------
+
+function play:note(line) self.trace[#self.trace + 1] = show(line) end
+
+function play:judge(line, wrong)
+  if self.failure then return end
+  if line then self:note(line) end
+  if wrong then self.failure = show(("%s: %s"):format(line or "", wrong)) end
+end
+
+local function outcome(err, code, info)
+  if err == nil and code == nil and info == nil then return "" end
+  if type(err) ~= "string" or type(code) ~= "string" or
+     type(info) ~= "table" or err:sub(1, #code + 2) ~= code .. ": " then
+    return (" (malformed: %s, %s, %s)"):format(tostring(err), tostring(code),
+      tostring(info))
+  end
+  local close = info.close_code and (" %d"):format(info.close_code) or ""
+  return (" (%s%s%s)"):format(code, close, info.was_clean and " clean" or "")
+end
+
+local function judge_connected(self, state)
+  if self.t:is_connected() ~= (state == "Connected") then
+    return "is_connected() is wrong" -- C6
+  end
+end
+
+function play:react(kind)
+  local calls = table.remove(self.reactions[kind] or {}, 1)
+  if calls and not self.failure then self:calls(calls) end
+end
+
+function play:saw(kind, text)
+  if self.failure then return end
+  local state = self.t.state
+  self:judge(("  %s, state %s"):format(text, state),
+    self.model:observe(text, state) or judge_connected(self, state))
+  self:react(kind)
+end
+
+function play:saw_sent(name, err, code)
+  if self.failure then return end
+  local state = self.t.state
+  local text = code and (" (%s)"):format(code) or ""
+  self:judge(("  %s done%s, state %s"):format(name, text, state),
+    self.model:sent(name, code, state))
+  self:react "sent"
+end
+
+-- ---- calls -----------------------------------------------------------------
+
+function play:number()
+  self.bench.count = self.bench.count + 1
+  return self.bench.count
+end
+
+-- Completions look the current play up: one that comes late is its failure.
+function play:completion(word, bang)
+  if bang == "" then return nil end
+  local name = ("%s %d"):format(word, self:number())
+  local here = self.bench
+  if payloads[word] then
+    return name, function(err, code)
+      here.current:saw_sent(name, err, code)
+    end
+  end
+  return name, function(err, code, info)
+    here.current:saw("done", name .. " done" .. outcome(err, code, info))
+  end
+end
+
+function play:send(word, name, done)
+  local payload, opcode, frame = payloads[word](self:number())
+  local ok, err, code = self.t:send(payload, done, frame)
+  if self.model:send(opcode .. " " .. payload, name) then
+    return ok ~= true and "it must be accepted: " .. tostring(err)
+  end
+  local refused = ok == nil and code == "state" and
+    tostring(err):find "^state: "
+  return not refused and "it must be refused"
+end
+
+function play:request(word, name, done)
+  local ok, err = self.t[word](self.t, done)
+  self.model:call(word, name)
+  return ok ~= true and "it must be accepted: " .. tostring(err)
+end
+
+function play:dispose()
+  self.t:dispose()
+  self.model:dispose()
+end
+
+-- Everything else raises after dispose().
+function play:call_disposed(word)
+  local method = payloads[word] and "send" or word
+  if pcall(self.t[method], self.t, payloads[word] and "x" or nil) ~=
+     (word == "dispose") then
+    return word .. "() on a disposed transport"
+  end
+end
+
+function play:call(word, bang)
+  if self.model.disposed then return self:call_disposed(word) end
+  if word == "dispose" then return self:dispose() end
+  local name, done = self:completion(word, bang)
+  local act = payloads[word] and self.send or self.request
+  return act(self, word, name, done)
+end
+
+function play:calls(words)
+  for word, bang in words:gmatch "(%a+)(!?)" do
+    local wrong = self:call(word, bang)
+    local state = self.t.state
+    if not wrong and state ~= self.model.state then
+      wrong = "the state must be " .. self.model.state
+    end
+    self:judge(("  %s%s() -> state %s"):format(word, bang, state),
+      wrong or judge_connected(self, state))
+    if self.failure then return end
+  end
+end
+
+-- ---- the peer --------------------------------------------------------------
+
+local function describe_frame(f)
+  if not f.masked or not f.fin or f.rsv ~= 0 then return "malformed frame" end
+  if f.name ~= "close" then return f.name .. " " .. f.payload end
+  return "close " .. (frames.code(f.payload) or 1005)
+end
+
+-- A good server echoes a close frame and ends the connection.
+function play:answer_close(link)
+  if not link.broken then
+    if self.model.mute then return end
+    self:peer(link, "close1000")
+  end
+  if not link.finished then self:peer(link, "fin") end
+end
+
+function play:read(link, connection)
+  while connection.size > 0 do
+    local frame, after = frames.parse(connection:peek())
+    if not frame then break end
+    connection:drop(after - 1)
+    local text = describe_frame(frame)
+    self:judge(("    link %d: %s"):format(link.id, text),
+      self.model:frame(link, text))
+    if frame.name == "close" then self:answer_close(link) end
+  end
+  if connection.how then
+    connection:close()
+    self.connections[link.id] = nil
+    self:judge(("    link %d: %s"):format(link.id, connection.how),
+      self.model:ended(link))
+  end
+end
+
+-- The path of a request tells the link that it is for.
+function play:identify(connection)
+  local head = connection:read_head()
+  local serial, id = head.target:match "^/(%d+)/(%d+)$"
+  local link = tonumber(serial) == self.serial and
+    self.model.links[tonumber(id)]
+  if not link then return connection:close() end
+  connection.head = head
+  link.arrived = true
+  self.connections[link.id] = connection
+  self:note(("    link %d: request"):format(link.id))
+end
+
+function play:welcome()
+  local server, fresh = self.bench.server, self.bench.fresh
+  while server.waiting[1] do
+    fresh[#fresh + 1] = table.remove(server.waiting, 1)
+  end
+  for i = #fresh, 1, -1 do
+    local connection = fresh[i]
+    local complete = connection:peek():find("\r\n\r\n", 1, true)
+    if complete or connection.how then table.remove(fresh, i) end
+    if complete then
+      self:identify(connection)
+    elseif connection.how then
+      connection:close()
+    end
+  end
+end
+
+function play:serve()
+  self:welcome()
+  for _, link in ipairs(self.model.links) do
+    local connection = self.connections[link.id]
+    if connection then self:read(link, connection) end
+  end
+end
+
+local responses = {
+  accept = function(head) return rawpeer.response(head) end,
+  unagreed = function(head)
+    return rawpeer.response(head, { protocol = false })
+  end,
+  refuse = function()
+    return "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
+  end,
+}
+
+local function bytes_of(word, connection, list)
+  local bytes = responses[word] and responses[word](connection.head) or ""
+  for _, frame in ipairs(list) do
+    local fields = { opcode = frame[1], payload = frame[2] }
+    for key, value in pairs(frame[3] or {}) do fields[key] = value end
+    bytes = bytes .. frames.build(fields)
+  end
+  return bytes
+end
+
+-- luv sends a FIN when it turns, the rest at once.
+local function finish(connection, word)
+  if word == "rst" then
+    connection:reset()
+  elseif word == "fin" then
+    connection:fin()
+    uv.run "nowait"
+  end
+end
+
+function play:peer(link, does)
+  local connection = link and self.connections[link.id]
+  if not connection then return end
+  local bytes, last = "", nil
+  for word in does:gmatch "%w+" do
+    local list = self.model:peer(link, word, self:number())
+    if list then
+      bytes = bytes .. bytes_of(word, connection, list)
+      last = word
+    end
+  end
+  if bytes ~= "" then connection:write(bytes) end
+  finish(connection, last)
+  if last == "rst" then self.connections[link.id] = nil end
+end
+
+-- ---- time ------------------------------------------------------------------
+
+function play:tick(idle)
+  if self.failure then return end
+  self.model:begin_tick()
+  self.bench.loop:step(idle or 0)
+  local wrong = self.model:end_tick()
+  if not wrong and self.opened ~= #self.model.links then
+    wrong = ("%d attempts instead of %d"):format(self.opened,
+      #self.model.links)
+  end
+  if wrong then self:judge("  end of the tick", wrong) end
+end
+
+function play:turn(idle)
+  if run.gc_stress then collectgarbage "step" end
+  self:tick(idle)
+  uv.run "nowait"
+  self:serve()
+end
+
+-- Waits for I/O only when nothing happened for a while.
+function play:turn_until(waiting)
+  local deadline = run.now() + limit * run.scale
+  local quiet, length = 0, 0
+  while not self.failure do
+    local what = waiting()
+    if not what then return end
+    quiet = #self.trace == length and quiet + 1 or 0
+    length = #self.trace
+    self:turn(quiet > 20 and 0.001 or 0)
+    if quiet > 20 and run.now() > deadline then
+      self:judge("  time limit", "this must come: " .. what)
+    end
+  end
+end
+
+function play:settle()
+  self:turn_until(function() return self.model:waiting() end)
+  self:turn()
+  self:turn()
+  self:judge(nil, self.model:verdict())
+end
+
+-- ---- steps -----------------------------------------------------------------
+
+local steps = {}
+
+function steps.mute() end
+
+function steps.tick(self) self:tick() end
+
+function steps.settle(self) self:settle() end
+
+function steps.hide(self) self.model.hidden = true end
+
+function steps.show(self) self.model.hidden = false end
+
+function steps.when(self, rest)
+  local kind, calls = rest:match "^(%a+) (.*)$"
+  self.reactions[kind] = self.reactions[kind] or {}
+  table.insert(self.reactions[kind], calls)
+end
+
+function steps.server(self, rest)
+  local link = self.model.link
+  self:turn_until(function()
+    return link and link == self.model.link and not link.arrived and
+      not link.refused and "the request"
+  end)
+  self:peer(link, rest)
+end
+
+function steps.old(self, rest)
+  self:peer(self.model.links[#self.model.links - 1], rest)
+end
+
+function play:step(step)
+  local word, rest = step:match "^(%a+) ?(.*)$"
+  self:note(step)
+  if steps[word] then return steps[word](self, rest) end
+  return self:calls(step)
+end
+
+function play:finish()
+  self.reactions = {}
+  self:note "(end)"
+  if not self.model.disposed then self:calls "disconnect!" end
+  self:settle()
+  if self.t.state ~= "Disconnected" then
+    self:judge("the end", "the state must be Disconnected")
+  end
+end
+
+-- ---- the bench -------------------------------------------------------------
+
+local function url_of(bench_)
+  local self = bench_.current
+  self.opened = self.opened + 1
+  local server = self.model.hidden and bench_.dead or bench_.server
+  return server:url(("/%d/%d"):format(self.serial, self.opened))
+end
+
+local function add_callbacks(self, t)
+  for _, which in ipairs { "first", "second" } do
+    t.state_change:add_listener(function(state, previous, _, ...)
+      self.current:saw(which, ("%s listener: %s from %s%s"):format(which,
+        state, previous, outcome(...)))
+    end)
+  end
+  function t.on_connect() self.current:saw("connect", "on_connect") end
+  function t.on_disconnect(_, ...)
+    self.current:saw("disconnect", "on_disconnect" .. outcome(...))
+  end
+  function t.on_message(_, message, binary)
+    self.current:saw("message", ("on_message %s %s"):format(
+      binary and "binary" or "text", message))
+  end
+end
+
+function bench:transport(disconnect_timeout)
+  local t = sipwire.new { loop = self.loop, connection_timeout = patience,
+    disconnect_timeout = disconnect_timeout,
+    server = function() return url_of(self) end }
+  add_callbacks(self, t)
+  return t
+end
+
+-- Two kinds of transports; one that was disposed is replaced.
+function bench:get_transport(kind)
+  local wait = kind == "hasty" and haste or patience
+  self[kind] = self[kind] or self:transport(wait)
+  return self[kind]
+end
+
+function M.bench()
+  local self = setmetatable({ serial = 0, count = 0, fresh = {}, reached = {},
+    server = rawpeer.listen(), dead = rawpeer.refusing() }, bench)
+  self.loop = sipwire.loop { on_error = function(err)
+    self.current:judge("  a callback raised", err)
+  end }
+  return self
+end
+
+function bench:close()
+  self.server:close()
+  self.dead:close()
+  for _, connection in ipairs(self.fresh) do connection:close() end
+  for _, connection in pairs(self.current and self.current.connections or {})
+  do
+    connection:close()
+  end
+  assert(self.loop:close())
+end
+
+function bench:play(sequence)
+  self.serial = self.serial + 1
+  local kind = sequence:find "^mute" and "hasty" or "patient"
+  local self_ = setmetatable({ bench = self, serial = self.serial,
+    model = models.new { mute = kind == "hasty" }, opened = 0, trace = {},
+    reactions = {}, connections = {}, t = self:get_transport(kind) }, play)
+  self_.model.reached = self.reached
+  self.current = self_
+  for step in sequence:gmatch "[^;]+" do
+    if not self_.failure then self_:step(step:match "^%s*(.*)$") end
+  end
+  self_:finish()
+  if self_.model.disposed then self[kind] = nil end
+  if self_.failure then
+    return self_.failure, table.concat(self_.trace, "\n")
+  end
+end
+
+return M
