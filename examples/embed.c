@@ -67,9 +67,9 @@ static void answer(const char *request) {
     int length = (int)strcspn(line + 2, "\r");
     for (size_t i = 0; i < sizeof copied / sizeof *copied; i++)
       if (!strncasecmp(line + 2, copied[i], strlen(copied[i])))
-        used += (size_t)snprintf(message + used, sizeof message - used,
-                                 "%.*s%s%s\r\n", length, line + 2,
-                                 i == 2 ? ";tag=" : "", i == 2 ? token(tag) : "");
+        used += (size_t)snprintf(
+            message + used, sizeof message - used, "%.*s%s%s\r\n", length,
+            line + 2, i == 2 ? ";tag=" : "", i == 2 ? token(tag) : "");
     if (used > sizeof message - 128)
       return;
   }

@@ -103,8 +103,8 @@ local function main()
   end)
 
   local c, alice = register "alice"
-  assert(c:send(alice:request("MESSAGE", bob.uri, { "Content-Type: text/plain" },
-    "Watson, come here.")))
+  assert(c:send(alice:request("MESSAGE", bob.uri,
+    { "Content-Type: text/plain" }, "Watson, come here.")))
   local status, reason
   repeat -- 1xx: on its way
     status, reason = sip.status(receive(c))

@@ -41,7 +41,8 @@ local function failed(what, err, code, info)
 end
 
 local function ping(url, ca)
-  local c, err, code, info = sipwire.open { server = url, tls = { ca_file = ca } }
+  local c, err, code, info =
+    sipwire.open { server = url, tls = { ca_file = ca } }
   if not c then
     return failed("not connected", err, code, info)
   end
@@ -53,17 +54,17 @@ local function ping(url, ca)
   local agent = sip.agent("sip:ping@example.invalid", c.transport)
   local request = agent:request("OPTIONS", "sip:" .. url:match "//([^/?]*)",
     { "Contact: " .. agent.contact, "Accept: application/sdp" })
-  local id, start, message = sip.header(request, "call-id"), clock(), nil
+  local id, start = sip.header(request, "call-id"), clock()
+  local message, status, reason
   assert(c:send(request))
   repeat -- a server may have questions of its own
     message, err, code, info = c:receive(5)
     if not message then
       return failed("no answer", err, code, info)
     end
-    local status = sip.status(message)
+    status, reason = sip.status(message)
   until status and status >= 200 and sip.header(message, "call-id") == id
-  print(("%d %s, rtt %s"):format(sip.status(message), select(2, sip.status(message)),
-    ms(clock() - start)))
+  print(("%d %s, rtt %s"):format(status, reason, ms(clock() - start)))
   c:close()
   return true
 end

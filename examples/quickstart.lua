@@ -55,7 +55,8 @@ end
 local server
 
 local function serve(t)
-  local bob = sip.agent("sip:bob@example.invalid", t)
+  local bob = sip.agent("sip:bob@example.invalid", t,
+    server.address .. ":" .. server.port)
   t.on_message = function(_, message)
     local method = sip.method(message)
     if method then

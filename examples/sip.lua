@@ -16,10 +16,11 @@ end
 local Agent = {}
 Agent.__index = Agent
 
---- Somebody who sends requests over a transport. No address of a WebSocket
---- client can be called from outside, so it makes one up that is never in use.
-function sip.agent(uri, transport)
-  local host = sip.token() .. ".invalid"
+--- Somebody who sends requests over a transport. A client cannot be reached at
+--- any address but through its connection, so its `host` is made up (RFC 7118
+--- appendix B.1); a server names its own.
+function sip.agent(uri, transport, host)
+  host = host or sip.token() .. ".invalid"
   return setmetatable({ uri = uri, transport = transport, host = host,
     contact = ("<sip:%s@%s;transport=ws>"):format(uri:match ":(.-)@", host),
   }, Agent)
@@ -48,12 +49,14 @@ function Agent:request(method, uri, headers, body, to)
   }, headers, body)
 end
 
-local compact = { v = "via", f = "from", t = "to", i = "call-id", m = "contact" }
+local compact = { v = "via", f = "from", t = "to", i = "call-id",
+  m = "contact" }
 
 --- Iterates over the header fields: long name in lower case, value, line.
 function sip.fields(message)
   local head = message:match "^.-\r\n\r\n" or message
-  local each = head:gsub("\r\n[ \t]+", " "):gmatch "\r\n(([^\r\n:]+):([^\r\n]*))"
+  local unfolded = head:gsub("\r\n[ \t]+", " ")
+  local each = unfolded:gmatch "\r\n(([^\r\n:]+):([^\r\n]*))"
   return function()
     local line, name, value = each()
     if line then
@@ -90,7 +93,8 @@ local copied = { via = true, from = true, to = true, ["call-id"] = true,
 function sip.response(request, status, reason, headers, body)
   local lines = { ("SIP/2.0 %d %s"):format(status, reason) }
   for name, _, line in sip.fields(request) do
-    if name == "to" and not line:gsub("<.->", ""):lower():find ";%s*tag%s*=" then
+    local outside = line:gsub("<.->", ""):lower()
+    if name == "to" and not outside:find ";%s*tag%s*=" then
       line = line .. ";tag=" .. sip.token()
     end
     if copied[name] then

@@ -62,7 +62,9 @@ job() {
   log=$(log_of "$number")
   (
     begin=$EPOCHSECONDS
-    SIPWIRE_JOB=$slot timeout -k 10 "$limit" "$@" </dev/null >"$log" 2>&1
+    SIPWIRE_JOB=$slot timeout -k 10 "$limit" "$@" </dev/null >"$log" 2>&1 &
+    trap 'kill %% 2>/dev/null' TERM
+    wait $!
     echo "$? $((EPOCHSECONDS - begin))" >"$log.end"
   ) &
   pids+=($!)

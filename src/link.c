@@ -58,6 +58,7 @@ struct sw_link {
   unsigned holds;
   bool server, close_sent, close_received;
   bool counted;     /* in loop->live */
+  int cause;        /* of the end: the first error reported, or 0 */
   bool finish_due;  /* FIN behind the last frame */
   struct sw_upgrade upgrade;
   struct sw_buffer out;  /* frames not yet given to the channel */
@@ -123,6 +124,8 @@ static void settle(struct sw_link *link, int error) {
 
 static void report(struct sw_link *link, int error, struct sipwire_info *info) {
   void *arg = link->arg;
+  if (!link->cause)
+    link->cause = error;
   info->phase = link->phase;
   if (!info->text)
     info->text = sipwire_error_text(error);
@@ -161,6 +164,8 @@ static void on_timer_closed(uv_handle_t *handle) {
 /* The socket is closed, or there never was one. */
 static void finish(struct sw_link *link, int error) {
   link->stage = STAGE_GONE;
+  if (link->cause) /* we may have let the socket go because of it */
+    error = link->cause;
   settle(link, error ? error : SIPWIRE_ECLOSED);
   uncount(link);
   sw_list_remove(&link->entry);
@@ -567,25 +572,29 @@ static const struct sw_channel_ops channel_ops = {
 
 /* ---- Time --------------------------------------------------------------- */
 
-static void send_keepalive(struct sw_link *link) {
+/* As long as one is unanswered all carry its number: a peer that answers late
+   is not a dead one. */
+static void send_keepalive(struct sw_link *link, bool awaited) {
   link->pings_sent++;
   if (link->options->keep_alive_method == SIPWIRE_KEEP_ALIVE_CRLF) {
     answer(link, SW_WS_TEXT, "\r\n\r\n", 4);
     return;
   }
-  sw_random_bytes(&link->loop->random, &link->ping_number,
-                  sizeof link->ping_number);
+  if (!awaited)
+    sw_random_bytes(&link->loop->random, &link->ping_number,
+                    sizeof link->ping_number);
   answer(link, SW_WS_PING, &link->ping_number, sizeof link->ping_number);
 }
 
 static void keep_alive(struct sw_link *link) {
   uint32_t random = 0;
+  bool awaited = link->keepalive.awaiting;
   sw_random_bytes(&link->loop->random, &random, sizeof random);
   switch (sw_keepalive_due(&link->keepalive, sw_loop_now(link->loop), random)) {
   case SW_KEEPALIVE_WAIT:
     break;
   case SW_KEEPALIVE_SEND:
-    send_keepalive(link);
+    send_keepalive(link, awaited);
     break;
   case SW_KEEPALIVE_DEAD:
     report_text(link, SIPWIRE_ETIMEOUT, "keep-alive was not answered");

@@ -422,6 +422,8 @@ static bool take(struct sipwire_loop *loop, struct sw_queue *queue,
   sw_queue_pop(queue);
   if (delivery == SW_EVENT)
     loop->spent = item;
+  else if (delivery == SW_LATER)
+    sw_queue_push(&loop->later, &item->node);
   else
     item->class->release(item);
   return delivery == SW_EVENT;

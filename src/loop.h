@@ -34,6 +34,7 @@ struct sw_item {
 
 enum sw_delivery {
   SW_SILENT,   /* nothing to hand out; the item is done with */
+  SW_LATER,    /* an input that becomes an event of the next tick */
   SW_EVENT,    /* |event| is filled in; the item is done with after that */
   SW_EVENT_MORE /* |event| is filled in; the item has more to say */
 };

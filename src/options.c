@@ -84,6 +84,10 @@ static int open_tls(struct sipwire_loop *loop,
   if (listening && tls->server_name)
     return sw_loop_fault(loop, SIPWIRE_EINVALID,
                          "tls.server_name is for clients");
+  if (tls->server_name && strlen(tls->server_name) > SW_URI_HOST_MAX)
+    return sw_loop_fault(loop, SIPWIRE_EINVALID,
+                         "tls.server_name is longer than %d bytes",
+                         SW_URI_HOST_MAX);
   if (listening && tls->verify && !tls->ca_file && !tls->ca_path)
     return sw_loop_fault(loop, SIPWIRE_EINVALID,
                          "tls.verify needs tls.ca_file or tls.ca_path");

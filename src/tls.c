@@ -7,6 +7,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "loop.h"
 #include "sipwire.h"
@@ -78,9 +80,12 @@ static int load_trust(struct sipwire_loop *loop, struct sw_tls_context *context)
     return file_fault(loop, "ca_file", config->ca_file);
   if (config->ca_path) {
     /* OpenSSL looks into the directory only when it needs a certificate */
-    BIO *probe = BIO_new_file(config->ca_path, "r");
-    BIO_free(probe);
-    if (!probe || !SSL_CTX_load_verify_dir(context->ssl, config->ca_path))
+    int fd = open(config->ca_path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+      return sw_loop_fault(loop, SIPWIRE_ETLS, "tls.ca_path '%s': %s",
+                           config->ca_path, strerror(errno));
+    close(fd);
+    if (!SSL_CTX_load_verify_dir(context->ssl, config->ca_path))
       return file_fault(loop, "ca_path", config->ca_path);
   }
   if (!config->ca_file && !config->ca_path && !context->server &&

@@ -68,6 +68,7 @@ struct receipt {
   struct sipwire_transport *transport;
   uint64_t tag;
   int error;
+  bool refused; /* by the link, during the call: told in the next tick */
 };
 
 struct sipwire_transport {
@@ -413,9 +414,13 @@ static void on_down(void *arg, int error, const struct sipwire_info *info) {
 
 static enum sw_delivery receipt_deliver(struct sw_item *item,
                                         struct sipwire_event *event) {
-  const struct receipt *receipt = SW_OWNER(item, struct receipt, item);
+  struct receipt *receipt = SW_OWNER(item, struct receipt, item);
+  bool refused = receipt->refused;
+  receipt->refused = false;
   if (receipt->transport->disposed)
     return SW_SILENT;
+  if (refused)
+    return SW_LATER;
   set_event(event, SIPWIRE_EVENT_SEND_DONE, receipt->transport);
   event->tag = receipt->tag;
   event->error = receipt->error;
@@ -584,8 +589,10 @@ static int send_message(struct sipwire_transport *transport, const void *data,
                    : SIPWIRE_ECLOSED;
   /* still Connected, with the end of the link in the queue */
   if (error == SIPWIRE_ECLOSED) {
-    if (receipt)
-      on_sent(&receipt->mark, error);
+    if (receipt) {
+      receipt->refused = true;
+      on_sent(&receipt->mark, transport->attempt->error);
+    }
   } else if (error) {
     if (receipt)
       receipt_release(&receipt->item);

@@ -60,9 +60,12 @@ local function wake_first(list, resume, ...)
   resume(waiter.task, ...)
 end
 
+-- Those that wait now: one may wait again before the next is woken.
 local function wake_all(list, resume, ...)
-  while list[1] do
-    wake_first(list, resume, ...)
+  for _ = 1, #list do
+    if list[1] then
+      wake_first(list, resume, ...)
+    end
   end
 end
 

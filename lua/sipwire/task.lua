@@ -25,7 +25,7 @@ end
 
 local function after_resume(self, ok, result)
   if not ok then
-    finish(self, result)
+    finish(self, tostring(result)) -- error(nil) is an error too
   elseif coroutine.status(self.thread) == "dead" then
     finish(self)
   elseif result ~= WAITING then
@@ -43,6 +43,9 @@ end
 -- Resumes it from inside a user's call: in the next tick.
 function task.resume_later(self, ...)
   local a, b, c, d = ...
+  if not self.loop._core then
+    return -- closed: nothing is resumed any more
+  end
   self.loop:_defer(function()
     task.resume(self, a, b, c, d)
   end)

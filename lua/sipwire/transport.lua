@@ -67,21 +67,23 @@ local function completion_tag(t, name, done)
     return nil
   end
   local loop = t._loop
+  local tag
   t._pending = t._pending + 1
-  return loop:_tag(function(...)
-    if t._disposed then
-      return
-    end
+  tag = loop:_tag(function(...)
+    t._tags[tag] = nil
     loop:_call(t, name, done, ...)
     t._pending = t._pending - 1
     if not t._disposed then
       release_if_done(t)
     end
   end)
+  t._tags[tag] = true
+  return tag
 end
 
 local function cancel_tag(t, tag)
   if tag then
+    t._tags[tag] = nil
     t._loop:_untag(tag)
     t._pending = t._pending - 1
   end
@@ -322,6 +324,9 @@ function Transport:dispose()
   self._disposed = true
   self._loop._live[self._id] = nil
   self._core:dispose()
+  for tag in pairs(self._tags) do -- nobody will ask for them any more
+    self._loop:_untag(tag)
+  end
   if self._on_dispose then
     self._on_dispose()
   end
@@ -423,7 +428,7 @@ end
 -- absent costs a call of __index.
 local function wrap(loop, handle, id, trace_fn)
   local t = setmetatable({
-    _core = handle, _loop = loop, _id = id, _pending = 0,
+    _core = handle, _loop = loop, _id = id, _pending = 0, _tags = {},
     _disposed = false, _trace = trace_fn or false, _on_message = false,
   }, Meta)
   loop._transports[id] = t

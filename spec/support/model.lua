@@ -70,11 +70,13 @@ end
 
 -- ---- links -----------------------------------------------------------------
 
--- codes: those a close frame of the client may bear.  broken: how the peer
--- ended it.  closing: the client did.  arrived: the peer has its request.
+-- codes: those a close frame of the client may bear.  losses: those that lost
+-- messages may be given.  broken: how the peer ended the link; closing: the
+-- client did.  arrived: the peer has its request.
 function model:open()
   local link = { id = #self.links + 1, inputs = {}, sends = {}, seen = 0,
-    replies = {}, replied = 0, codes = {}, refused = self.hidden }
+    replies = {}, replied = 0, codes = {}, losses = {},
+    refused = self.hidden }
   self.links[link.id] = link
   self.link = link
   if self.hidden then
@@ -261,8 +263,6 @@ local function find_send(self, name)
   end
 end
 
-local losses = { closed = true, reset = true }
-
 function model:sent(name, code, state)
   if self.disposed then return "nothing may come after dispose()" end
   if self.running and self.due[1] and not self.due[1].last then
@@ -274,7 +274,7 @@ function model:sent(name, code, state)
   if not send then return "it is not the first that waits" end
   send.done, send.code = true, code
   if send.tick == self.tick then return "it was sent in this very tick" end
-  if code and not (link.broken and losses[code]) then
+  if code and not link.losses[code] then
     return "the link did not break so"
   end
   return judge_state(self, state)
@@ -298,6 +298,7 @@ end
 -- The first end decides; what the peer sends after it is nothing to anybody.
 local function break_link(link, act)
   link.broken = act.broken
+  link.losses[act.code] = true
   table.insert(link.inputs, { kind = "down", code = describe_end(link, act) })
   if act.answer and not link.given_up then
     link.must_close = true
@@ -323,6 +324,7 @@ function model:peer(link, word, n)
   if alive and act.broken then break_link(link, act) end
   if word == "rst" then
     link.broken, link.ended, link.finished = "rst", true, true
+    link.losses.reset = true
   end
   if word == "fin" then link.finished = true end
   return act.frames or {}

@@ -4,6 +4,10 @@
 --
 -- play.bench() -> bench         a loop, transports and a peer to play with,
 --                               used again and again;  bench:close()
+-- bench.limit                   seconds that anything may take (5)
+-- bench.distort                 nil, or function(kind, tell): kind is "event",
+--                               "sent" or "frame", and tell() has the model
+--                               judge it; for lies
 -- bench:play(sequence) -> nil, or what is wrong and all that happened
 -- bench.reached                 see model.lua, of all that was played
 --
@@ -34,7 +38,12 @@ local bench, play = {}, {}
 bench.__index, play.__index = bench, play
 
 local patience, haste = 600, 0.01
-local limit = 5
+
+-- The peer may write to what the transport has reset; luv would have a signal
+-- end the process.
+local ignored = uv.new_signal() -- a handle without owner would be collected
+ignored:start("sigpipe", function() end)
+M.ignored = ignored
 
 -- What is sent: payload, the frame it must come in, the frame to ask for.
 local payloads = {
@@ -58,7 +67,7 @@ function play:note(line) self.trace[#self.trace + 1] = show(line) end
 function play:judge(line, wrong)
   if self.failure then return end
   if line then self:note(line) end
-  if wrong then self.failure = show(("%s: %s"):format(line or "", wrong)) end
+  if wrong then self.failure = show((line or "") .. ": " .. wrong) end
 end
 
 local function outcome(err, code, info)
@@ -83,20 +92,32 @@ function play:react(kind)
   if calls and not self.failure then self:calls(calls) end
 end
 
+function play:tell(kind, judge)
+  local distort = self.bench.distort
+  if distort then return distort(kind, judge) end
+  judge()
+end
+
 function play:saw(kind, text)
   if self.failure then return end
-  local state = self.t.state
-  self:judge(("  %s, state %s"):format(text, state),
-    self.model:observe(text, state) or judge_connected(self, state))
+  self:tell("event", function()
+    local state = self.t.state
+    self:judge("  " .. text .. ", state " .. state,
+      self.model:observe(text, state) or judge_connected(self, state))
+  end)
   self:react(kind)
 end
 
 function play:saw_sent(name, err, code)
   if self.failure then return end
-  local state = self.t.state
-  local text = code and (" (%s)"):format(code) or ""
-  self:judge(("  %s done%s, state %s"):format(name, text, state),
-    self.model:sent(name, code, state))
+  local text = name .. " done" .. (code and (" (%s)"):format(code) or "")
+  local malformed = code and tostring(err):sub(1, #code + 2) ~= code .. ": "
+  self:tell("sent", function()
+    local state = self.t.state
+    self:judge(("  %s, state %s"):format(text, state),
+      malformed and "malformed error: " .. tostring(err) or
+      self.model:sent(name, code, state))
+  end)
   self:react "sent"
 end
 
@@ -197,8 +218,10 @@ function play:read(link, connection)
     if not frame then break end
     connection:drop(after - 1)
     local text = describe_frame(frame)
-    self:judge(("    link %d: %s"):format(link.id, text),
-      self.model:frame(link, text))
+    self:tell("frame", function()
+      self:judge(("    link %d: "):format(link.id) .. text,
+        self.model:frame(link, text))
+    end)
     if frame.name == "close" then self:answer_close(link) end
   end
   if connection.how then
@@ -316,7 +339,7 @@ end
 
 -- Waits for I/O only when nothing happened for a while.
 function play:turn_until(waiting)
-  local deadline = run.now() + limit * run.scale
+  local deadline = run.now() + self.bench.limit * run.scale
   local quiet, length = 0, 0
   while not self.failure do
     local what = waiting()
@@ -408,8 +431,8 @@ local function add_callbacks(self, t)
     self.current:saw("disconnect", "on_disconnect" .. outcome(...))
   end
   function t.on_message(_, message, binary)
-    self.current:saw("message", ("on_message %s %s"):format(
-      binary and "binary" or "text", message))
+    local kind = binary and "binary " or "text "
+    self.current:saw("message", "on_message " .. kind .. message)
   end
 end
 
@@ -430,6 +453,7 @@ end
 
 function M.bench()
   local self = setmetatable({ serial = 0, count = 0, fresh = {}, reached = {},
+    limit = 5,
     server = rawpeer.listen(), dead = rawpeer.refusing() }, bench)
   self.loop = sipwire.loop { on_error = function(err)
     self.current:judge("  a callback raised", err)

@@ -13,6 +13,9 @@
 -- peer:open()           how many links were upgraded
 -- peer:send(message)  peer:hang_up()   on the newest link; hang_up sends a close
 --                       frame: 1000 "bye" by the raw peer, 1000 by sipwire
+-- peers.ways             name -> function(r, peer) that makes a new recorder's
+--                        transport tell certain things, with completions c0,
+--                        s0, d0
 -- raw only: peer:message_with_answer(text)   sends the held 101 and a message
 --           in one segment
 
@@ -153,5 +156,32 @@ function M.sipwire()
   self.url = self.listener.url
   return self
 end
+
+-- ---- ways to callbacks -------------------------------------------------------
+
+M.ways = {
+  connecting = function(r) r:connect "c0" end,
+  connected = function(r) r:connect "c0" end,
+  message = function(r, peer)
+    r:up()
+    peer:send "hello"
+  end,
+  sent = function(r)
+    r:up()
+    r:send("s0", "hello")
+  end,
+  left = function(r)
+    r:up()
+    r:disconnect "d0"
+  end,
+  lost = function(r, peer)
+    r:up()
+    peer:hang_up()
+  end,
+  failed = function(r, peer)
+    peer.refuse = true
+    r:connect "c0"
+  end,
+}
 
 return M

@@ -10,6 +10,8 @@
 --                                     the peer
 -- recorder.call(fn, ...)              a call of the library: no callback may
 --                                     come before it returns
+-- recorder.callback(fn)               checks that calls of |fn| do not nest
+-- recorder.raising(fn)                for an |fn| that raises inside of one
 -- recorder.drain(n, loop, ...)        |n| ticks without waiting, of luv too
 -- recorder.await(condition, what, loop [, poll [, limit]])   like run_until;
 --                                     tries without waiting first
@@ -20,6 +22,7 @@
 -- r.ends       line -> { err, code, info } of the last such line with an error
 -- r:within(line, fn)       fn(t) is called once, inside the callback that
 --                          writes |line| (without the code)
+-- r:has(line)              whether the log has it
 -- r:take()                 the log as one string; the log is empty then
 -- r:expect(text [, limit]) waits until there are as many lines, goes on for
 --                          some ticks, compares and takes.  r.poll, if there is
@@ -54,13 +57,20 @@ function M.callback(fn)
     if depth > 0 then error "a callback was called inside another one" end
     if calls > 0 then error "a callback was called inside a call" end
     depth = 1
-    local ok, err = pcall(fn, ...)
+    fn(...)
     depth = 0
-    if not ok then error(err, 0) end
+  end
+end
+
+function M.raising(fn)
+  return function()
+    depth = 0
+    fn()
   end
 end
 
 function M.loop(options)
+  depth, calls = 0, 0
   options = options or {}
   if options.on_error == nil then
     options.on_error = function(err) run.report(err) end
@@ -127,7 +137,7 @@ local function on_connect(self, n, t)
   assert.equal(1, n)
   assert.equal(self.t, t)
   assert.equal("Connected", t.state) -- C41
-  assert.equal("Connected", self.log[#self.log])
+  assert.equal("Connected", self.last)
   self:note "up"
 end
 
@@ -190,6 +200,13 @@ function recorder:send(name, message)
 end
 
 function recorder:within(line, fn) self.inside[line] = fn end
+
+function recorder:has(line)
+  for _, other in ipairs(self.log) do
+    if other == line then return true end
+  end
+  return false
+end
 
 function recorder:take()
   local text = table.concat(self.log, ", ")

@@ -4,7 +4,8 @@
 --
 -- relay.listen(port) -> r        forwards connections to 127.0.0.1:port
 --   r.port  r.client, r.server   of the last one: connections of rawpeer
---   r:records()                  the client's TLS records: { type, length }
+--   r:records([server])          TLS records of the client, or of the server:
+--                                a list of { type, length }
 --   r:corrupt()                  flips a bit in the next bytes for the client
 --   r:stop()                     what comes from now on goes nowhere
 -- relay.client_hello(peer) -> { names = list, alpn = list, has = set of types }
@@ -35,13 +36,14 @@ local function pass(from, to, note)
 end
 
 function M.listen(port)
-  local r = setmetatable({ parts = {} }, relay)
+  local r = setmetatable({ from_client = {}, from_server = {} }, relay)
   local listening = rawpeer.listen()
   r.port = listening.port
   listening:each(function(client)
     local server = assert(rawpeer.connect { port = port })
     r.client, r.server = client, server
     run.script(pass, server, client, function(bytes)
+      table.insert(r.from_server, bytes)
       if r.stopped then return "" end
       if r.corrupting then
         r.corrupting = false
@@ -49,7 +51,7 @@ function M.listen(port)
       end
     end)
     pass(client, server, function(bytes)
-      table.insert(r.parts, bytes)
+      table.insert(r.from_client, bytes)
       return r.stopped and "" or nil
     end)
   end)
@@ -60,8 +62,8 @@ function relay:corrupt() self.corrupting = true end
 
 function relay:stop() self.stopped = true end
 
-function relay:records()
-  local sent = table.concat(self.parts)
+function relay:records(server)
+  local sent = table.concat(server and self.from_server or self.from_client)
   local list, at = {}, 1
   while at + 4 <= #sent do
     local kind, _, _, high, low = sent:byte(at, at + 4)
