@@ -277,7 +277,8 @@ describe("a lost connection", function()
     assert.same({ "last" }, seen.messages)
   end)
 
-  it("takes with it what was not written, and says so (C31)", function()
+  it("takes with it what was not written, and says so (C31) #slow",
+    function()
     begin { send_queue_limit = 64 * 1048576 }
     local peer = open()
     peer:pause()

@@ -127,15 +127,16 @@ describe("examples/sip.lua", function()
   end)
 
   it("draws tags, branches and Call-IDs anew", function()
-    local seen = {}
+    local seen, count = {}, 0
     for _ = 1, 50 do
-      local _, fields = parse(agent:request("OPTIONS", "sip:example.org"))
+      local request = agent:request("OPTIONS", "sip:example.org")
       for _, name in ipairs { "via", "from", "call-id" } do
-        local value = fields[name][1]
-        assert.is_nil(seen[value], value)
+        local value = sip.header(request, name)
+        if not seen[value] then count = count + 1 end
         seen[value] = true
       end
     end
+    assert.equal(150, count)
   end)
 
   it("copies into a response what section 8.2.6.2 names", function()
@@ -303,10 +304,13 @@ describe("examples", function()
       to_client .. "OPTIONS sip:", to_client .. "MESSAGE sip:",
       "Hello, Alice%.", to_server .. "SIP/2%.0 200 OK",
       to_server .. "SIP/2%.0 200 OK", to_server .. "close 1000 %-+>|\n$" })
+    local odd = {}
     for line in out:gmatch "[^\n]+" do
-      assert.is_true(#line <= 80, line)
-      assert.matches("^  |.*|$", line:find "^  client" and "  ||" or line)
+      if #line > 80 or not line:find "^  [|c].*[|r]$" then
+        odd[#odd + 1] = line
+      end
     end
+    assert.same({}, odd)
     assert.equal(4, select(2, out:gsub("200 OK", "")))
   end)
 

@@ -261,7 +261,7 @@ describe("a received message", function()
     assert.equal(1001, seen.info.close_code)
   end)
 
-  it("is one of thousands that came at once", function()
+  it("is one of thousands that came at once #slow", function()
     local t, peer, seen = pair.open()
     local bytes, n = {}, 5000
     for i = 1, n do bytes[i] = frames.build { payload = "message " .. i } end

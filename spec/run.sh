@@ -72,9 +72,9 @@ job() {
 }
 
 # Judges print "PASSED FAILED" for a log.
-judge_busted() {
-  sed -nE 's@^([0-9]+) success(es)? / ([0-9]+) failures? / ([0-9]+) errors? .*@\1 \3 \4@p' \
-    "$1" | awk '{ p = $1; f = $2 + $3 } END { print p + 0, f + 0 }'
+judge_busted() { # TAP
+  awk '/^ok / && !/^ok [0-9]+ - # SKIP/ { p++ } /^not ok / { f++ }
+    END { print p + 0, f + 0 }' "$1"
 }
 judge_ctest() {
   sed -nE 's@.*tests passed, ([0-9]+) tests? failed out of ([0-9]+)@\1 \2@p' "$1" |
@@ -108,12 +108,22 @@ finish() {
   jobs_judge=() jobs_name=() pids=()
 }
 
-# show prints a failed job's log without what went well.
+# show prints a failed job's log without what went well: passed tests of ctest
+# and of TAP (but what valgrind said meanwhile), compiler calls.
 show() {
   echo "   --- $1"
-  grep -vE -e '^\++$' -e '^ *[0-9]+/[0-9]+ .* Passed ' -e '^ +Start +[0-9]+: ' \
+  grep -vE -e '^ *[0-9]+/[0-9]+ .* Passed ' -e '^ +Start +[0-9]+: ' \
     -e '^\[[0-9]+/[0-9]+\] ' -e '^-- ' -e '^(Could not find|Looked in)' \
-    -e '^/?[^ :]+/(test|fuzz)_[a-z0-9_]+$' "$1" | tail -n 120 | sed 's/^/   | /'
+    -e '^/?[^ :]+/(test|fuzz)_[a-z0-9_]+$' "$1" | awk '
+      function flush(only, i) {
+        for (i = 0; i < n; i++) if (held[i] ~ only) print held[i]
+        n = 0
+      }
+      /^ok /                { flush("^==[0-9]+==") ; next }
+      /^# .+ @ [0-9]+: /    { flush("") }
+                            { held[n++] = $0 }
+      END                   { flush("") }
+    ' | tail -n 120 | sed 's/^/   | /'
 }
 
 need_build() {
@@ -139,7 +149,7 @@ stage_build() {
 }
 
 stage_layers() {
-  job busted "" 60 lua5.4 /usr/bin/busted --run=layers -o plainTerminal
+  job busted "" 60 lua5.4 /usr/bin/busted --run=layers -o TAP
 }
 
 stage_c() {
@@ -195,8 +205,7 @@ run_specs() {
     SIPWIRE_CERTS="$root/build/certs" \
     LUA="$command" LUA_PATH="$root/lua/?.lua;$root/?.lua;;" \
     LUA_CPATH="$build/lua/$lua/?.so;;" "${variables[@]}" \
-    "${wrapper[@]}" $command /usr/bin/busted -o plainTerminal \
-    -e 'io.stdout:setvbuf "line"' "$@"
+    "${wrapper[@]}" $command /usr/bin/busted -o TAP --verbose "$@"
 }
 
 asan_options=strict_string_checks=1:detect_stack_use_after_return=1

@@ -310,10 +310,9 @@ end)
 
 describe("a peer that speaks something else", function()
   -- One attempt with TLS at a raw peer that answers the ClientHello so.
-  local function answered(write)
+  local function answered(write, limit)
     local server = rawpeer.listen()
-    local t, seen = client(server.port, nil, { connection_timeout = 0.3 *
-      run.scale })
+    local t, seen = client(server.port, nil, { connection_timeout = limit })
     local outcome = pair.connect(t)
     local peer = server:accept()
     relay.client_hello(peer)
@@ -346,7 +345,7 @@ describe("a peer that speaks something else", function()
     code, info = answered(function(peer) peer:reset() end)
     assert.equal("reset", code)
     assert.equal(104, info.errno)
-    code = answered(function() end)
+    code = answered(function() end, 0.1 * run.scale)
     assert.equal("timeout", code) -- C16
   end)
 
@@ -362,7 +361,7 @@ describe("a peer that speaks something else", function()
 
   it("than a listener of wss expects is dropped", function()
     local listener = listen(nil, {
-      connection_timeout = 0.3 * run.scale,
+      connection_timeout = 0.1 * run.scale,
       on_request = helper.never "on_request",
       on_connection = helper.never "on_connection" })
     for _, bytes in ipairs { "GET / HTTP/1.1\r\n\r\n", ("\0"):rep(600),

@@ -14,25 +14,12 @@
 
 #include <string.h>
 
+#include "ascii.h"
 #include "sipwire.h"
 
 /* ---- Characters (RFC 9110 section 5.6) --------------------------------- */
 
-static char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-static bool is_alnum(char c) {
-  return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z');
-}
-
 static bool is_blank(char c) { return c == ' ' || c == '\t'; }
-
-static bool is_one_of(char c, const char *set) {
-  return c != '\0' && strchr(set, c) != NULL;
-}
 
 /* What values and reasons are made of: anything but control bytes. */
 static bool is_text(char c) {
@@ -41,7 +28,7 @@ static bool is_text(char c) {
 
 static bool is_token(struct sw_slice text) {
   for (size_t i = 0; i < text.length; i++)
-    if (!is_alnum(text.data[i]) && !is_one_of(text.data[i], "!#$%&'*+-.^_`|~"))
+    if (!sw_is_alnum(text.data[i]) && !sw_is_one_of(text.data[i], "!#$%&'*+-.^_`|~"))
       return false;
   return text.length > 0;
 }
@@ -67,7 +54,7 @@ static bool equals_any_case(struct sw_slice text, const char *want) {
   if (text.length != strlen(want))
     return false;
   for (size_t i = 0; i < text.length; i++)
-    if (lower(text.data[i]) != lower(want[i]))
+    if (sw_lower(text.data[i]) != sw_lower(want[i]))
       return false;
   return true;
 }
@@ -130,9 +117,9 @@ enum { MINOR_AT = 7, STATUS_AT = 9, STATUS_END = 12 };
 
 static bool fits_status_line(char c, size_t at) {
   if (at == STATUS_AT)
-    return is_digit(c) && c != '0';
+    return sw_is_digit(c) && c != '0';
   if (at == MINOR_AT || (at > STATUS_AT && at < STATUS_END))
-    return is_digit(c);
+    return sw_is_digit(c);
   if (at < STATUS_END)
     return c == "HTTP/1.# "[at];
   return at == STATUS_END ? c == ' ' : is_text(c);
@@ -217,7 +204,7 @@ static const char *parse_request(struct sw_slice text,
   if (!is_token(head->method) || !is_target(head->target))
     return "malformed request line";
   if (line.length != 8 || memcmp(line.data, "HTTP/1.", MINOR_AT) ||
-      !is_digit(line.data[MINOR_AT]))
+      !sw_is_digit(line.data[MINOR_AT]))
     return "not an HTTP/1.x request";
   head->minor_version = line.data[MINOR_AT] - '0';
   return fields_fault(head->fields);
@@ -509,8 +496,8 @@ static bool is_origin_form(struct sw_slice target) {
 
 static bool is_authority(struct sw_slice host) {
   for (size_t i = 0; i < host.length; i++)
-    if (!is_alnum(host.data[i]) &&
-        !is_one_of(host.data[i], "-._~%!$&'()*+,;=:[]"))
+    if (!sw_is_alnum(host.data[i]) &&
+        !sw_is_one_of(host.data[i], "-._~%!$&'()*+,;=:[]"))
       return false;
   return host.length > 0;
 }
@@ -521,7 +508,7 @@ static bool is_key(struct sw_slice value) {
   if (value.length != SW_HTTP_KEY_LENGTH)
     return false;
   for (size_t i = 0; i < SW_HTTP_KEY_LENGTH - 2; i++)
-    if (!is_alnum(value.data[i]) && !is_one_of(value.data[i], "+/"))
+    if (!sw_is_alnum(value.data[i]) && !sw_is_one_of(value.data[i], "+/"))
       return false;
   return !memcmp(value.data + SW_HTTP_KEY_LENGTH - 2, "==", 2);
 }

@@ -9,30 +9,18 @@
 #include <netinet/in.h>
 #include <string.h>
 
+#include "ascii.h"
+
 enum { LABEL_MAX = 63, PORT_MAX = 65535, PORT_WS = 80, PORT_WSS = 443 };
 
-static bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-static char lower(char c) {
-  return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
 static bool is_hex(char c) {
-  return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'f');
-}
-
-static bool is_alnum(char c) {
-  return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z');
-}
-
-static bool is_one_of(char c, const char *set) {
-  return c != '\0' && strchr(set, c) != NULL;
+  return sw_is_digit(c) || (sw_lower(c) >= 'a' && sw_lower(c) <= 'f');
 }
 
 /* Skips |prefix|, which is in lower case; NULL when |text| has another. */
 static const char *skip_prefix(const char *text, const char *prefix) {
   for (; *prefix; text++, prefix++)
-    if (lower(*text) != *prefix)
+    if (sw_lower(*text) != *prefix)
       return NULL;
   return text;
 }
@@ -53,7 +41,7 @@ static const char *parse_scheme(const char **text, struct sw_uri *uri) {
 /* RFC 3986's dec-octet: no leading zero, which some would read as octal. */
 static bool skip_octet(const char **at, const char *end) {
   unsigned value = 0, digits = 0;
-  for (; *at < end && is_digit(**at) && digits < 3; ++*at, digits++) {
+  for (; *at < end && sw_is_digit(**at) && digits < 3; ++*at, digits++) {
     if (digits && !value)
       return false;
     value = value * 10 + (unsigned)(**at - '0');
@@ -85,7 +73,7 @@ static bool is_ipv6(struct sw_slice host) {
 
 static bool is_numeric(struct sw_slice host) {
   for (size_t i = 0; i < host.length; i++)
-    if (!is_digit(host.data[i]) && host.data[i] != '.')
+    if (!sw_is_digit(host.data[i]) && host.data[i] != '.')
       return false;
   return true;
 }
@@ -96,7 +84,7 @@ static const char *name_fault(struct sw_slice host) {
     char c = host.data[i];
     if (c == '.' && !label)
       return "host has an empty label";
-    if (!is_alnum(c) && !is_one_of(c, "-_."))
+    if (!sw_is_alnum(c) && !sw_is_one_of(c, "-_."))
       return "host has a character that is not allowed";
     label = c == '.' ? 0 : label + 1;
     if (label > LABEL_MAX)
@@ -129,7 +117,7 @@ static const char *check_bracketed(struct sw_uri *uri) {
 static const char *parse_port(struct sw_slice port, struct sw_uri *uri) {
   unsigned scheme_port = uri->secure ? PORT_WSS : PORT_WS, value = 0;
   for (size_t i = 1; i < port.length; i++) {
-    if (!is_digit(port.data[i]))
+    if (!sw_is_digit(port.data[i]))
       return "port is not a number";
     if (value <= PORT_MAX)
       value = value * 10 + (unsigned)(port.data[i] - '0');
@@ -186,7 +174,7 @@ static const char *parse_target(const char *text, struct sw_uri *uri) {
       if (!is_hex(at[1]) || !is_hex(at[2]))
         return query ? "query has an incomplete percent escape"
                      : "path has an incomplete percent escape";
-    } else if (!is_alnum(*at) && !is_one_of(*at, "-._~!$&'()*+,;=:@/?")) {
+    } else if (!sw_is_alnum(*at) && !sw_is_one_of(*at, "-._~!$&'()*+,;=:@/?")) {
       return query ? "query has a character that is not allowed"
                    : "path has a character that is not allowed";
     }

@@ -37,7 +37,8 @@ do
 end
 
 local function with_traceback(err)
-  return debug.traceback(tostring(err), 2)
+  -- no tail call: on LuaJIT it would take a level away
+  return (debug.traceback(tostring(err), 2))
 end
 
 local function default_on_error(err, t, name)

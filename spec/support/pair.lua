@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- A transport at one end, a raw peer at the other.
 --
--- pair.client(options) -> t, seen   a transport that notes what it tells:
+-- pair.client(options) -> t, seen   a transport that notes what it tells; its
+--   connection_timeout is scaled as all limits are:
 --   seen.states   names of states, in order
 --   seen.ups, seen.downs            calls of on_connect and on_disconnect
 --   seen.err, seen.code, seen.info  of the last on_disconnect
@@ -27,6 +28,7 @@ function M.client(options)
   local seen = { states = {}, ups = 0, downs = 0, messages = {}, binary = {},
                  order = {} }
   local function note(what) table.insert(seen.order, what) end
+  options.connection_timeout = options.connection_timeout or 5 * run.scale
   local t = sipwire.new(options)
   t.state_change:add_listener(function(state)
     table.insert(seen.states, state)
