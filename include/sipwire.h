@@ -134,7 +134,11 @@ struct sipwire_transport;
 struct sipwire_listener;
 struct sipwire_timer;
 
-enum sipwire_log_level { SIPWIRE_LOG_ERROR, SIPWIRE_LOG_WARN, SIPWIRE_LOG_INFO };
+enum sipwire_log_level {
+  SIPWIRE_LOG_ERROR,
+  SIPWIRE_LOG_WARN,
+  SIPWIRE_LOG_INFO
+};
 typedef void (*sipwire_log_fn)(enum sipwire_log_level level, const char *line,
                                void *arg);
 
@@ -212,11 +216,11 @@ enum sipwire_event_type {
 /* A client's wish to be upgraded.  It stays valid until it is answered, which
    it must be, even when the listener or the loop are gone meanwhile. */
 struct sipwire_request {
-  const char *target;          /* path and query as sent */
-  const char *headers;         /* "Name: value\r\n" lines */
-  size_t headers_length;       /* bytes */
-  char peer_address[64];       /* "192.0.2.1:5060", "[2001:db8::1]:5060" */
-  bool secure;                 /* over TLS */
+  const char *target;    /* path and query as sent */
+  const char *headers;   /* "Name: value\r\n" lines */
+  size_t headers_length; /* bytes */
+  char peer_address[64]; /* "192.0.2.1:5060", "[2001:db8::1]:5060" */
+  bool secure;           /* over TLS */
 };
 
 struct sipwire_event {
@@ -250,7 +254,11 @@ struct sipwire_header {
   const char *value; /* no CR, LF or NUL */
 };
 
-enum sipwire_frame { SIPWIRE_FRAME_AUTO, SIPWIRE_FRAME_TEXT, SIPWIRE_FRAME_BINARY };
+enum sipwire_frame {
+  SIPWIRE_FRAME_AUTO,
+  SIPWIRE_FRAME_TEXT,
+  SIPWIRE_FRAME_BINARY
+};
 enum sipwire_keep_alive { SIPWIRE_KEEP_ALIVE_PING, SIPWIRE_KEEP_ALIVE_CRLF };
 
 /* Files are PEM.  NULL: the default.  Also used by listeners, where
@@ -262,31 +270,31 @@ struct sipwire_tls_config {
   const char *cert_file;    /* own certificate, then its chain */
   const char *key_file;     /* its key; default: cert_file */
   const char *key_password; /* of an encrypted key */
-  const char *server_name;  /* name for SNI and the check, instead of the URL's */
+  const char *server_name;  /* for SNI and the check, instead of the URL's */
   const char *min_version;  /* "1.2" (default) or "1.3" */
   const char *ciphers;      /* OpenSSL cipher list for TLS 1.2 */
-  const char *keylog_file;  /* session secrets are appended to it (NSS format) */
-  bool verify;              /* default for clients: true */
+  const char *keylog_file; /* session secrets are appended to it (NSS format) */
+  bool verify;             /* default for clients: true */
 };
 
 struct sipwire_config {
-  const char *server;        /* ws:// or wss:// URL.  May be NULL until
-                                sipwire_transport_set_server() */
+  const char *server; /* ws:// or wss:// URL.  May be NULL until
+                         sipwire_transport_set_server() */
   const struct sipwire_header *headers; /* extra ones for the upgrade */
   size_t header_count;
-  const char *local_address; /* numeric address to connect from, or NULL */
-  int connection_timeout_ms; /* 5000.  0: none.  dns + tcp + tls + upgrade */
-  int disconnect_timeout_ms; /* 5000.  1..; closing handshake */
+  const char *local_address;  /* numeric address to connect from, or NULL */
+  int connection_timeout_ms;  /* 5000.  0: none.  dns + tcp + tls + upgrade */
+  int disconnect_timeout_ms;  /* 5000.  1..; closing handshake */
   int keep_alive_interval_ms; /* 0: off.  Gaps are 80..100 % of it, drawn anew
                                  (RFC 5626 section 4.4.1) */
   int keep_alive_timeout_ms;  /* 10000.  0: expect no answer */
   enum sipwire_keep_alive keep_alive_method;
-  enum sipwire_frame frame;   /* AUTO: text if valid UTF-8, else binary */
-  bool raw;                   /* deliver empty messages and CRLFs, answer none */
-  size_t max_message_size;    /* 1048576 bytes, received, joined.  1.. */
-  size_t send_queue_limit;    /* 1048576 bytes accepted and unsent.  1.. */
+  enum sipwire_frame frame; /* AUTO: text if valid UTF-8, else binary */
+  bool raw;                 /* deliver empty messages and CRLFs, answer none */
+  size_t max_message_size;  /* 1048576 bytes, received, joined.  1.. */
+  size_t send_queue_limit;  /* 1048576 bytes accepted and unsent.  1.. */
   struct sipwire_tls_config tls;
-  void *arg;                  /* handed back in every event */
+  void *arg; /* handed back in every event */
 };
 
 /* sipwire_config_init fills in the defaults named above. */
@@ -322,8 +330,8 @@ SIPWIRE_API int sipwire_transport_connect(struct sipwire_transport *transport,
 /* sipwire_transport_disconnect ends the connection with close code 1000 after
    everything accepted by send, or the attempt, at once.  |tag| as above.  It
    returns 0, SIPWIRE_ENOMEM, SIPWIRE_EFORK, SIPWIRE_EDISPOSED. */
-SIPWIRE_API int sipwire_transport_disconnect(struct sipwire_transport *transport,
-                                             uint64_t tag);
+SIPWIRE_API int
+sipwire_transport_disconnect(struct sipwire_transport *transport, uint64_t tag);
 
 /* sipwire_transport_send queues |length| bytes as one WebSocket message.
    |tag| other than 0 asks for a SEND_DONE event.  It returns 0, or
@@ -368,12 +376,13 @@ struct sipwire_stats {
   uint64_t bytes_in, bytes_out;       /* payload of those */
   uint64_t dropped;                   /* received and not delivered */
   uint64_t pings_sent, pongs_received;
-  size_t queue;                       /* bytes accepted and unsent */
-  double rtt_ms;                      /* of the last keep-alive; -1: none yet */
+  size_t queue;  /* bytes accepted and unsent */
+  double rtt_ms; /* of the last keep-alive; -1: none yet */
   double dns_ms, tcp_ms, tls_ms, upgrade_ms; /* of the last attempt; -1 */
 };
-SIPWIRE_API void sipwire_transport_stats(const struct sipwire_transport *transport,
-                                         struct sipwire_stats *stats);
+SIPWIRE_API void
+sipwire_transport_stats(const struct sipwire_transport *transport,
+                        struct sipwire_stats *stats);
 
 /* ---- Listening --------------------------------------------------------- */
 
@@ -392,15 +401,17 @@ struct sipwire_listener_config {
    SIPWIRE_ETLS, SIPWIRE_EREFUSED (address in use, or not permitted),
    SIPWIRE_EUNREACHABLE (not an address of this machine), SIPWIRE_ESYSTEM,
    SIPWIRE_ENOMEM, SIPWIRE_EFORK, SIPWIRE_EDISPOSED. */
-SIPWIRE_API int sipwire_listener_new(struct sipwire_loop *loop,
-                                     const struct sipwire_listener_config *config,
-                                     struct sipwire_listener **listener);
+SIPWIRE_API int
+sipwire_listener_new(struct sipwire_loop *loop,
+                     const struct sipwire_listener_config *config,
+                     struct sipwire_listener **listener);
 
 /* sipwire_listener_free stops accepting and drops unanswered handshakes;
    accepted transports live on.  NULL is allowed. */
 SIPWIRE_API void sipwire_listener_free(struct sipwire_listener *listener);
 
-SIPWIRE_API uint16_t sipwire_listener_port(const struct sipwire_listener *listener);
+SIPWIRE_API uint16_t
+sipwire_listener_port(const struct sipwire_listener *listener);
 
 /* sipwire_listener_address returns the numeric address it is bound to. */
 SIPWIRE_API const char *
@@ -411,7 +422,8 @@ sipwire_listener_address(const struct sipwire_listener *listener);
    request is gone then.  It returns 0, SIPWIRE_ECLOSED when client, listener
    or loop left meanwhile (the request is gone too), or SIPWIRE_ENOMEM (the
    request stays). */
-SIPWIRE_API int sipwire_request_accept(struct sipwire_request *request, void *arg,
+SIPWIRE_API int sipwire_request_accept(struct sipwire_request *request,
+                                       void *arg,
                                        struct sipwire_transport **transport);
 
 /* sipwire_request_refuse answers with |status| (300..599; 0 means 403),
@@ -419,8 +431,8 @@ SIPWIRE_API int sipwire_request_accept(struct sipwire_request *request, void *ar
    is gone then.  It returns 0, also when the client left meanwhile, or
    SIPWIRE_EINVALID for a status, reason or header that may not be sent (the
    loop's message names it) and SIPWIRE_ENOMEM; then the request stays. */
-SIPWIRE_API int sipwire_request_refuse(struct sipwire_request *request, int status,
-                                       const char *reason,
+SIPWIRE_API int sipwire_request_refuse(struct sipwire_request *request,
+                                       int status, const char *reason,
                                        const struct sipwire_header *headers,
                                        size_t header_count);
 

@@ -102,7 +102,7 @@ describe("send()", function()
     link.c:resume()
     r:expect(series(12, "s%d"), 20)
     assert.equal(0, r.t:stats().queue)
-    link.c:close()
+    link.c:reset()
     r:expect "Disconnected reset, down reset"
   end)
 

@@ -32,7 +32,7 @@ end
 
 local pure = cmake_list "SIPWIRE_PURE"
 local io_files = cmake_list "SIPWIRE_IO"
-pure.slice = true -- a header alone
+pure.slice, pure.ascii = true, true -- headers alone
 
 -- inet_pton() and inet_ntop() turn text into bytes and back, no more.
 local pure_headers = words [[

@@ -29,7 +29,8 @@ void sw_buffer_commit(struct sw_buffer *buffer, size_t length);
 
 /* sw_buffer_append copies |length| bytes in; false when out of memory, with
    the buffer unchanged. */
-bool sw_buffer_append(struct sw_buffer *buffer, const void *data, size_t length);
+bool sw_buffer_append(struct sw_buffer *buffer, const void *data,
+                      size_t length);
 
 /* sw_buffer_consume takes |length| bytes away in front, and releases the
    memory when nothing is left. */

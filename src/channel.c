@@ -126,9 +126,8 @@ static void on_ended(void *arg, int error, int sys_errno) {
       error == SIPWIRE_ETLS ? sw_tls_fault(channel->tls) : NULL);
 }
 
-static const struct sw_stream_ops stream_ops = {
-  on_connected, on_data, on_progress, on_ended
-};
+static const struct sw_stream_ops stream_ops = {on_connected, on_data,
+                                                on_progress, on_ended};
 
 /* ---- Addresses --------------------------------------------------------- */
 
@@ -136,9 +135,8 @@ static bool dial_next(struct sw_channel *channel) {
   const struct addrinfo *address = channel->next_address;
   channel->next_address = address->ai_next;
   channel->skip = false;
-  if (sw_stream_connect(channel->loop, address->ai_addr,
-                        channel->local_address, &stream_ops, channel,
-                        &channel->stream))
+  if (sw_stream_connect(channel->loop, address->ai_addr, channel->local_address,
+                        &stream_ops, channel, &channel->stream))
     return false;
   channel->ops->phase(channel->arg, SIPWIRE_PHASE_TCP);
   return true;
@@ -240,7 +238,8 @@ void sw_channel_write(struct sw_channel *channel, const void *data,
     sw_stream_write(channel->stream, data, length);
     return;
   }
-  bool written = sw_tls_write(channel->tls, data, length, &channel->loop->cipher);
+  bool written =
+      sw_tls_write(channel->tls, data, length, &channel->loop->cipher);
   send_cipher(channel);
   if (!written)
     fail(channel, SIPWIRE_ETLS);

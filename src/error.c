@@ -12,7 +12,9 @@ static const char *const error_names[] = {"ok", SIPWIRE_ERRORS(NAME)};
 static const char *const error_texts[] = {"no error", SIPWIRE_ERRORS(TEXT)};
 
 /* Not by negation first: -INT_MIN does not exist. */
-static bool known(int error) { return error <= 0 && error > -SIPWIRE_ORD_END; }
+static bool known(int error) {
+  return error <= 0 && error > -SIPWIRE_ORD_END;
+}
 
 const char *sipwire_error_name(int error) {
   return known(error) ? error_names[-error] : "unknown";

@@ -4,10 +4,14 @@
 
 #include "fsm.h"
 
-#define STAY(state, actions) {SIPWIRE_##state, (actions)}
-#define GO(state, actions) {SIPWIRE_##state, (actions)}
-#define IMPOSSIBLE(state) {SIPWIRE_##state, 0}
+#define STAY(state, actions)                                                   \
+  { SIPWIRE_##state, (actions) }
+#define GO(state, actions)                                                     \
+  { SIPWIRE_##state, (actions) }
+#define IMPOSSIBLE(state)                                                      \
+  { SIPWIRE_##state, 0 }
 
+/* clang-format off */
 static const struct sw_step table[SW_STATES][SW_INPUTS] = {
   [SIPWIRE_DISCONNECTED] = {
     [SW_IN_CONNECT] = GO(CONNECTING, SW_ACT_OPEN),
@@ -36,6 +40,7 @@ static const struct sw_step table[SW_STATES][SW_INPUTS] = {
     [SW_IN_LINK_DOWN] = GO(DISCONNECTED, SW_ACT_DISCONNECT_DONE),
   },
 };
+/* clang-format on */
 
 struct sw_step sw_fsm_step(enum sipwire_state state, enum sw_input input) {
   return table[state][input];

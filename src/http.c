@@ -19,7 +19,9 @@
 
 /* ---- Characters (RFC 9110 section 5.6) --------------------------------- */
 
-static bool is_blank(char c) { return c == ' ' || c == '\t'; }
+static bool is_blank(char c) {
+  return c == ' ' || c == '\t';
+}
 
 /* What values and reasons are made of: anything but control bytes. */
 static bool is_text(char c) {
@@ -28,7 +30,8 @@ static bool is_text(char c) {
 
 static bool is_token(struct sw_slice text) {
   for (size_t i = 0; i < text.length; i++)
-    if (!sw_is_alnum(text.data[i]) && !sw_is_one_of(text.data[i], "!#$%&'*+-.^_`|~"))
+    if (!sw_is_alnum(text.data[i]) &&
+        !sw_is_one_of(text.data[i], "!#$%&'*+-.^_`|~"))
       return false;
   return text.length > 0;
 }

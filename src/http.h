@@ -69,8 +69,8 @@ const char *sw_http_header_fault(const char *name, const char *value);
 /* ---- Client side ------------------------------------------------------- */
 
 struct sw_http_upgrade {
-  struct sw_slice host;   /* without brackets */
-  bool ipv6_literal;      /* host is to be bracketed */
+  struct sw_slice host; /* without brackets */
+  bool ipv6_literal;    /* host is to be bracketed */
   unsigned port;
   bool default_port;      /* then the port is left out of Host */
   struct sw_slice target; /* "", "/path", "?query": as in the URL */
@@ -98,8 +98,8 @@ int sw_http_judge_response(const struct sw_http_head *head, const char *accept,
 /* sw_http_judge_request decides on a client's request (RFC 6455 section
    4.2.1, RFC 7118 section 4.1): 0 and the |*key|, or the status to refuse
    with (400, 405, 426, 505) and a static |*text|. */
-int sw_http_judge_request(const struct sw_http_head *head,
-                          struct sw_slice *key, const char **text);
+int sw_http_judge_request(const struct sw_http_head *head, struct sw_slice *key,
+                          const char **text);
 
 /* sw_http_write_accept writes the 101; returns as sw_http_write_upgrade. */
 size_t sw_http_write_accept(char *out, size_t size, const char *accept);

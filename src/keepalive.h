@@ -11,8 +11,8 @@
 
 struct sw_keepalive {
   uint32_t interval_ms, timeout_ms;
-  uint64_t next_send;   /* when the next one is due */
-  uint64_t sent_at;     /* when the unanswered one was sent */
+  uint64_t next_send; /* when the next one is due */
+  uint64_t sent_at;   /* when the unanswered one was sent */
   bool awaiting;
 };
 

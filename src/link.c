@@ -23,9 +23,9 @@
 #include "upgrade.h"
 
 enum {
-  FLUSH_AT = 65536,      /* more gains nothing from waiting for the tick's end */
-  OUTBOX_MAX = 65536,    /* then control frames stop being answered: no reading */
-  LINGER_MS = 1000,      /* for the peer's FIN after both close frames */
+  FLUSH_AT = 65536,   /* more gains nothing from waiting for the tick's end */
+  OUTBOX_MAX = 65536, /* then control frames stop being answered: no reading */
+  LINGER_MS = 1000,   /* for the peer's FIN after both close frames */
   NO_DEADLINE = 0,
   PHASES = SIPWIRE_PHASE_CLOSING + 1
 };
@@ -35,7 +35,7 @@ static const uint64_t unflushed = UINT64_MAX;
 enum stage {
   STAGE_CHANNEL, /* dns, tcp, tls */
   STAGE_UPGRADE,
-  STAGE_ASKED,     /* a server's: the request awaits its answer */
+  STAGE_ASKED, /* a server's: the request awaits its answer */
   STAGE_OPEN,
   STAGE_CLOSING,   /* our close frame is out, the peer's is awaited */
   STAGE_LINGERING, /* reported; the socket is on its way out */
@@ -47,21 +47,21 @@ struct sw_link {
   struct sw_list dirty; /* in loop->dirty */
   struct sipwire_loop *loop;
   const struct sw_link_ops *ops;
-  void *arg;            /* NULL when nobody is to be told */
+  void *arg; /* NULL when nobody is to be told */
   struct sw_options *options;
   struct sw_target *target; /* NULL for a server's link */
   struct sw_channel channel;
   uv_timer_t timer;
-  uint64_t deadline;    /* of all before OPEN */
+  uint64_t deadline; /* of all before OPEN */
   enum stage stage;
   enum sipwire_phase phase;
   unsigned holds;
   bool server, close_sent, close_received;
-  bool counted;     /* in loop->live */
-  int cause;        /* of the end: the first error reported, or 0 */
-  bool finish_due;  /* FIN behind the last frame */
+  bool counted;    /* in loop->live */
+  int cause;       /* of the end: the first error reported, or 0 */
+  bool finish_due; /* FIN behind the last frame */
   struct sw_upgrade upgrade;
-  struct sw_buffer out;  /* frames not yet given to the channel */
+  struct sw_buffer out; /* frames not yet given to the channel */
   struct sw_queue marks;
   struct sw_ws ws;
   struct sw_keepalive keepalive;
@@ -94,7 +94,8 @@ static void arm_for_address(struct sw_link *link) {
   uint64_t now = sw_loop_now(link->loop);
   if (link->deadline == NO_DEADLINE || now >= link->deadline)
     return;
-  arm(link, now + (link->deadline - now) / (sw_channel_untried(&link->channel) + 1));
+  arm(link,
+      now + (link->deadline - now) / (sw_channel_untried(&link->channel) + 1));
 }
 
 static void arm_for_keepalive(struct sw_link *link) {
@@ -213,8 +214,7 @@ static int put_frame(struct sw_link *link, enum sw_ws_opcode opcode,
   uint8_t *at = sw_buffer_reserve(&link->out, header + length);
   if (!at)
     return SIPWIRE_ENOMEM;
-  if (!link->server &&
-      !sw_random_bytes(&link->loop->random, mask, sizeof mask))
+  if (!link->server && !sw_random_bytes(&link->loop->random, mask, sizeof mask))
     return SIPWIRE_ESYSTEM;
   sw_ws_write_header(at, opcode, length, link->server ? NULL : mask);
   if (link->server)
@@ -249,8 +249,8 @@ int sw_link_send(struct sw_link *link, bool binary, const void *data,
 }
 
 static void note_positions(struct sw_link *link) {
-  uint64_t end = sw_channel_sent(&link->channel) +
-                 sw_channel_unsent(&link->channel);
+  uint64_t end =
+      sw_channel_sent(&link->channel) + sw_channel_unsent(&link->channel);
   for (struct sw_node *node = link->marks.head; node; node = node->next) {
     struct sw_mark *mark = (struct sw_mark *)node;
     if (mark->position == unflushed)
@@ -281,7 +281,8 @@ static void answer(struct sw_link *link, enum sw_ws_opcode opcode,
   }
 }
 
-static bool send_close(struct sw_link *link, unsigned code, const char *reason) {
+static bool send_close(struct sw_link *link, unsigned code,
+                       const char *reason) {
   uint8_t payload[SW_WS_CONTROL_MAX];
   size_t length = sw_ws_write_close_payload(payload, code, reason,
                                             reason ? strlen(reason) : 0);
@@ -294,11 +295,13 @@ static bool send_close(struct sw_link *link, unsigned code, const char *reason) 
 /* ---- Frames in --------------------------------------------------------- */
 
 static bool is_bytes(const struct sw_ws_item *item, const char *text) {
-  return item->length == strlen(text) && !memcmp(item->data, text, item->length);
+  return item->length == strlen(text) &&
+         !memcmp(item->data, text, item->length);
 }
 
 static void note_answer(struct sw_link *link) {
-  int64_t rtt = sw_keepalive_answered(&link->keepalive, sw_loop_now(link->loop));
+  int64_t rtt =
+      sw_keepalive_answered(&link->keepalive, sw_loop_now(link->loop));
   link->pongs_received++;
   if (rtt < 0)
     return;
@@ -350,7 +353,8 @@ static void on_pong(struct sw_link *link, const struct sw_ws_item *item) {
     note_answer(link);
 }
 
-static void on_close_frame(struct sw_link *link, const struct sw_ws_item *item) {
+static void on_close_frame(struct sw_link *link,
+                           const struct sw_ws_item *item) {
   struct sipwire_info info;
   char reason[SW_WS_REASON_MAX + 1];
   memset(&info, 0, sizeof info);
@@ -463,8 +467,8 @@ static void read_response(struct sw_link *link, const uint8_t *bytes,
 
 static void refuse(struct sw_link *link, int status) {
   char response[512];
-  size_t length = sw_http_write_refusal(response, sizeof response, status, NULL,
-                                        NULL, 0);
+  size_t length =
+      sw_http_write_refusal(response, sizeof response, status, NULL, NULL, 0);
   sw_link_refuse(link, response, length);
 }
 
@@ -566,9 +570,8 @@ static void on_ended(void *arg, int error, int sys_errno, const char *text,
   finish(link, error);
 }
 
-static const struct sw_channel_ops channel_ops = {
-  on_phase, on_opened, on_data, on_progress, on_ended
-};
+static const struct sw_channel_ops channel_ops = {on_phase, on_opened, on_data,
+                                                  on_progress, on_ended};
 
 /* ---- Time --------------------------------------------------------------- */
 
@@ -607,11 +610,11 @@ static void keep_alive(struct sw_link *link) {
 
 static void out_of_time(struct sw_link *link) {
   static const char *const texts[PHASES] = {
-    [SIPWIRE_PHASE_DNS] = "host name was not resolved in time",
-    [SIPWIRE_PHASE_TCP] = "TCP connection was not made in time",
-    [SIPWIRE_PHASE_TLS] = "TLS handshake was not done in time",
-    [SIPWIRE_PHASE_UPGRADE] = "WebSocket upgrade was not done in time",
-    [SIPWIRE_PHASE_CLOSING] = "closing handshake was not done in time",
+      [SIPWIRE_PHASE_DNS] = "host name was not resolved in time",
+      [SIPWIRE_PHASE_TCP] = "TCP connection was not made in time",
+      [SIPWIRE_PHASE_TLS] = "TLS handshake was not done in time",
+      [SIPWIRE_PHASE_UPGRADE] = "WebSocket upgrade was not done in time",
+      [SIPWIRE_PHASE_CLOSING] = "closing handshake was not done in time",
   };
   report_text(link, SIPWIRE_ETIMEOUT, texts[link->phase]);
   drop(link);

@@ -84,10 +84,10 @@ void sw_link_release(struct sw_link *link);
 
 /* Reasons not to read; it is read when none is left. */
 enum sw_hold {
-  SW_HOLD_USER = 1,     /* sipwire_transport_pause() */
-  SW_HOLD_INBOX = 2,    /* too much is undelivered */
-  SW_HOLD_REQUEST = 4,  /* a request is unanswered */
-  SW_HOLD_OUTBOX = 8    /* too many control frames are unsent */
+  SW_HOLD_USER = 1,    /* sipwire_transport_pause() */
+  SW_HOLD_INBOX = 2,   /* too much is undelivered */
+  SW_HOLD_REQUEST = 4, /* a request is unanswered */
+  SW_HOLD_OUTBOX = 8   /* too many control frames are unsent */
 };
 void sw_link_hold(struct sw_link *link, enum sw_hold reason, bool held);
 

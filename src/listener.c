@@ -31,7 +31,7 @@ struct sipwire_listener {
   struct sw_options *options;
   struct sw_watch *watch;
   uv_timer_t pause;
-  unsigned references;  /* user, libuv, handshakes */
+  unsigned references; /* user, libuv, handshakes */
   struct sw_list handshakes;
   void *arg;
   uint16_t port;
@@ -173,8 +173,8 @@ int sipwire_request_accept(struct sipwire_request *request, void *arg,
 
 static int refuse(struct handshake *handshake, int status, const char *reason,
                   const struct sipwire_header *headers, size_t header_count) {
-  size_t length = sw_http_write_refusal(NULL, 0, status, reason, headers,
-                                        header_count);
+  size_t length =
+      sw_http_write_refusal(NULL, 0, status, reason, headers, header_count);
   char *response = malloc(length + 1);
   if (!response)
     return SIPWIRE_ENOMEM;
@@ -200,8 +200,8 @@ int sipwire_request_refuse(struct sipwire_request *request, int status,
   if (fault)
     return sw_loop_fault(loop, SIPWIRE_EINVALID, "reason: %s", fault);
   if (handshake->link && !sw_loop_check(loop)) {
-    error = refuse(handshake, status ? status : 403, reason, headers,
-                   header_count);
+    error =
+        refuse(handshake, status ? status : 403, reason, headers, header_count);
     if (error)
       return error;
   }
@@ -271,8 +271,8 @@ static int open_socket(struct sipwire_loop *loop, const char *text,
   if (!parse_address(text, port, &address, &size))
     return sw_loop_fault(loop, SIPWIRE_EINVALID,
                          "address '%.60s' is not a numeric IP address", text);
-  int fd = socket(plain->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
-                  0);
+  int fd =
+      socket(plain->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0)
     return sw_loop_fault(loop, error_of_errno(errno), "%s", strerror(errno));
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
@@ -392,13 +392,12 @@ uint16_t sipwire_listener_port(const struct sipwire_listener *listener) {
   return listener->port;
 }
 
-const char *
-sipwire_listener_address(const struct sipwire_listener *listener) {
+const char *sipwire_listener_address(const struct sipwire_listener *listener) {
   return listener->address;
 }
 
 void sw_listeners_close(struct sipwire_loop *loop) {
   while (!sw_list_empty(&loop->listeners))
-    close_listener(SW_OWNER(loop->listeners.next, struct sipwire_listener,
-                            entry));
+    close_listener(
+        SW_OWNER(loop->listeners.next, struct sipwire_listener, entry));
 }

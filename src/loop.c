@@ -103,8 +103,8 @@ static bool context_open(struct sipwire_loop *loop) {
 static bool context_open_quietly(struct sipwire_loop *loop) {
   struct sigaction pipe_action;
   struct rlimit limit, lowered;
-  bool lower = !getrlimit(RLIMIT_NOFILE, &limit) &&
-               limit.rlim_cur > DESCRIPTORS_MAX;
+  bool lower =
+      !getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur > DESCRIPTORS_MAX;
   lws_set_log_level(0, NULL);
   sigaction(SIGPIPE, NULL, &pipe_action);
   if (lower) {

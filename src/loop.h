@@ -33,15 +33,16 @@ struct sw_item {
 };
 
 enum sw_delivery {
-  SW_SILENT,   /* nothing to hand out; the item is done with */
-  SW_LATER,    /* an input that becomes an event of the next tick */
-  SW_EVENT,    /* |event| is filled in; the item is done with after that */
+  SW_SILENT,    /* nothing to hand out; the item is done with */
+  SW_LATER,     /* an input that becomes an event of the next tick */
+  SW_EVENT,     /* |event| is filled in; the item is done with after that */
   SW_EVENT_MORE /* |event| is filled in; the item has more to say */
 };
 
 struct sw_item_class {
   /* Called when the item's turn has come. */
-  enum sw_delivery (*deliver)(struct sw_item *item, struct sipwire_event *event);
+  enum sw_delivery (*deliver)(struct sw_item *item,
+                              struct sipwire_event *event);
   /* Called once, when the item has left the queue for good and nothing in
      the last event points to it any more. */
   void (*release)(struct sw_item *item);
@@ -56,7 +57,7 @@ struct sw_list {
 
 /* The object that a list entry is the |member| of. */
 #define SW_OWNER(entry, type, member)                                          \
-  ((type *)(void *)((char *)(entry) - offsetof(type, member)))
+  ((type *)(void *)((char *)(entry)-offsetof(type, member)))
 
 void sw_list_init(struct sw_list *list);
 static inline bool sw_list_empty(const struct sw_list *list) {
@@ -83,7 +84,7 @@ struct sipwire_loop {
   struct sw_item *spent; /* what the last event points to */
   unsigned live;         /* things that sipwire_loop_alive() counts */
   struct sw_list links, streams, listeners, timers;
-  struct sw_list dirty;  /* links with unwritten frames */
+  struct sw_list dirty;   /* links with unwritten frames */
   struct sw_stream *todo; /* streams that are to be killed or ended */
   struct sw_lookup *lookups;
   unsigned lookups_running;
@@ -93,10 +94,10 @@ struct sipwire_loop {
   struct sw_random random;
   struct sw_buffer cipher; /* TLS records on their way to a socket */
   uint8_t *scratch;        /* SW_SCRATCH_SIZE bytes: decrypted input */
-  struct sw_inbox *inbox; /* the messages queued last, or NULL */
+  struct sw_inbox *inbox;  /* the messages queued last, or NULL */
   struct sw_batch *spare_batch;
-  int poll_fd, timer_fd;   /* -1 until sipwire_loop_pollfd() */
-  int64_t armed;           /* what timer_fd is set to; see loop.c */
+  int poll_fd, timer_fd; /* -1 until sipwire_loop_pollfd() */
+  int64_t armed;         /* what timer_fd is set to; see loop.c */
   sipwire_log_fn log;
   void *log_arg;
   char message[256];

@@ -35,10 +35,11 @@ static const char *duration_fault(const struct sipwire_config *config) {
     const char *fault;
     int value, minimum;
   } checks[] = {
-    {"connection_timeout is out of range", config->connection_timeout_ms, 0},
-    {"disconnect_timeout is out of range", config->disconnect_timeout_ms, 1},
-    {"keep_alive_interval is out of range", config->keep_alive_interval_ms, 0},
-    {"keep_alive_timeout is out of range", config->keep_alive_timeout_ms, 0},
+      {"connection_timeout is out of range", config->connection_timeout_ms, 0},
+      {"disconnect_timeout is out of range", config->disconnect_timeout_ms, 1},
+      {"keep_alive_interval is out of range", config->keep_alive_interval_ms,
+       0},
+      {"keep_alive_timeout is out of range", config->keep_alive_timeout_ms, 0},
   };
   for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
     if (checks[i].value < checks[i].minimum || checks[i].value > DURATION_MAX)
@@ -200,8 +201,7 @@ static int fill(struct sipwire_loop *loop, struct sw_target *target,
 
 int sw_target_new(struct sipwire_loop *loop, const char *url,
                   const struct sipwire_header *headers, size_t header_count,
-                  const struct sw_options *options,
-                  struct sw_target **out) {
+                  const struct sw_options *options, struct sw_target **out) {
   int error = sw_headers_check(loop, headers, header_count);
   if (error)
     return error;

@@ -41,7 +41,7 @@ void sw_options_unref(struct sw_options *options);
 struct sw_target {
   unsigned references;
   char *url;
-  struct sw_uri uri; /* slices of |url| */
+  struct sw_uri uri;              /* slices of |url| */
   struct sipwire_header *headers; /* strings are our own */
   size_t header_count;
   struct sw_tls_context *tls; /* NULL for ws */
@@ -51,8 +51,7 @@ struct sw_target {
    SIPWIRE_ETLS (with the loop's message), or SIPWIRE_ENOMEM. */
 int sw_target_new(struct sipwire_loop *loop, const char *url,
                   const struct sipwire_header *headers, size_t header_count,
-                  const struct sw_options *options,
-                  struct sw_target **target);
+                  const struct sw_options *options, struct sw_target **target);
 struct sw_target *sw_target_ref(struct sw_target *target);
 void sw_target_unref(struct sw_target *target);
 

@@ -205,7 +205,8 @@ struct sw_lookup *sw_lookup_new(struct sipwire_loop *loop, const char *host,
                                 uint16_t port, sw_lookup_fn fn, void *arg) {
   struct sw_lookup **last = &loop->lookups;
   struct sw_lookup *lookup = calloc(1, sizeof *lookup);
-  if (!lookup || !async_open(loop) || !(lookup->job = job_new(loop, host, port))) {
+  if (!lookup || !async_open(loop) ||
+      !(lookup->job = job_new(loop, host, port))) {
     free(lookup);
     return NULL;
   }

@@ -21,7 +21,8 @@ struct addrinfo *sw_resolve_numeric(const char *host, uint16_t port);
 typedef void (*sw_lookup_fn)(void *arg, struct addrinfo *addresses,
                              const char *fault);
 
-/* sw_lookup_new starts to resolve the name |host| for TCP |port|.  NULL when out of memory. */
+/* sw_lookup_new starts to resolve the name |host| for TCP |port|.  NULL when
+ * out of memory. */
 struct sw_lookup *sw_lookup_new(struct sipwire_loop *loop, const char *host,
                                 uint16_t port, sw_lookup_fn fn, void *arg);
 

@@ -46,7 +46,7 @@ struct sw_stream {
   int fd;
   int error, sys_errno; /* why it ends */
   bool queued, failed, killed, destroyed, dialing, orphan;
-  bool blocked;         /* waiting for the socket to take more */
+  bool blocked; /* waiting for the socket to take more */
   bool finishing, finished, paused;
 };
 
@@ -293,8 +293,8 @@ void sw_stream_resume(struct sw_stream *stream) {
 /* ---- libwebsockets' callbacks ------------------------------------------ */
 
 static void sweep_stale(uv_handle_t *handle, void *wsi) {
-  if (handle->type == UV_POLL && handle->data == wsi &&
-      !uv_is_active(handle) && !uv_is_closing(handle))
+  if (handle->type == UV_POLL && handle->data == wsi && !uv_is_active(handle) &&
+      !uv_is_closing(handle))
     uv_close(handle, (uv_close_cb)free);
 }
 
@@ -383,10 +383,9 @@ static int on_watch(struct lws *wsi, enum lws_callback_reasons reason,
 const struct lws_protocols *sw_stream_protocols(void) {
   enum { READ_SIZE = 65536 };
   static const struct lws_protocols protocols[] = {
-    {"stream", on_stream, 0, READ_SIZE, 0, NULL, READ_SIZE},
-    {"watch", on_watch, 0, 0, 0, NULL, 0},
-    {NULL, NULL, 0, 0, 0, NULL, 0}
-  };
+      {"stream", on_stream, 0, READ_SIZE, 0, NULL, READ_SIZE},
+      {"watch", on_watch, 0, 0, 0, NULL, 0},
+      {NULL, NULL, 0, 0, 0, NULL, 0}};
   return protocols;
 }
 
@@ -471,7 +470,8 @@ int sw_stream_connect(struct sipwire_loop *loop, const struct sockaddr *peer,
     int number = probe(peer);
     stream->failed = false; /* its destruction knew no errno */
     stream->wsi = NULL;
-    fail(stream, number ? error_of_errno(number) : SIPWIRE_EUNREACHABLE, number);
+    fail(stream, number ? error_of_errno(number) : SIPWIRE_EUNREACHABLE,
+         number);
   }
   *out = stream;
   return 0;

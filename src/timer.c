@@ -14,7 +14,7 @@ struct sipwire_timer {
   struct sw_list entry; /* in loop->timers while the handle is open */
   struct sipwire_loop *loop;
   uv_timer_t handle;
-  unsigned references;  /* user, libuv, queue */
+  unsigned references; /* user, libuv, queue */
   uint64_t tag;
   bool counted, stopped;
 };

@@ -46,7 +46,7 @@ struct sw_tls_context {
 struct sw_tls {
   struct sw_tls_context *context;
   SSL *ssl;
-  const uint8_t *input;  /* during sw_tls_read() only */
+  const uint8_t *input; /* during sw_tls_read() only */
   size_t input_length;
   struct sw_buffer *cipher; /* during a call only */
   bool opened, out_of_memory;
@@ -73,7 +73,8 @@ static int file_fault(struct sipwire_loop *loop, const char *option,
 
 /* ---- Contexts ---------------------------------------------------------- */
 
-static int load_trust(struct sipwire_loop *loop, struct sw_tls_context *context) {
+static int load_trust(struct sipwire_loop *loop,
+                      struct sw_tls_context *context) {
   const struct sipwire_tls_config *config = &context->config;
   if (config->ca_file &&
       !SSL_CTX_load_verify_file(context->ssl, config->ca_file))
@@ -106,7 +107,8 @@ static int give_password(char *buffer, int size, int writing, void *arg) {
 static int load_identity(struct sipwire_loop *loop,
                          struct sw_tls_context *context) {
   const struct sipwire_tls_config *config = &context->config;
-  const char *key_file = config->key_file ? config->key_file : config->cert_file;
+  const char *key_file =
+      config->key_file ? config->key_file : config->cert_file;
   if (!config->cert_file)
     return 0;
   SSL_CTX_set_default_passwd_cb(context->ssl, give_password);
@@ -114,7 +116,8 @@ static int load_identity(struct sipwire_loop *loop,
       context->ssl, (void *)(uintptr_t)config->key_password);
   if (SSL_CTX_use_certificate_chain_file(context->ssl, config->cert_file) != 1)
     return file_fault(loop, "cert_file", config->cert_file);
-  if (SSL_CTX_use_PrivateKey_file(context->ssl, key_file, SSL_FILETYPE_PEM) != 1)
+  if (SSL_CTX_use_PrivateKey_file(context->ssl, key_file, SSL_FILETYPE_PEM) !=
+      1)
     return file_fault(loop, config->key_file ? "key_file" : "cert_file",
                       key_file);
   return 0;
@@ -150,7 +153,8 @@ static int set_algorithms(struct sipwire_loop *loop,
     return sw_loop_fault(loop, SIPWIRE_EINVALID,
                          "tls.min_version is neither \"1.2\" nor \"1.3\"");
   SSL_CTX_set_min_proto_version(context->ssl, version);
-  if (config->ciphers && !SSL_CTX_set_cipher_list(context->ssl, config->ciphers)) {
+  if (config->ciphers &&
+      !SSL_CTX_set_cipher_list(context->ssl, config->ciphers)) {
     ERR_clear_error();
     return sw_loop_fault(loop, SIPWIRE_EINVALID,
                          "tls.ciphers '%s' names no known cipher",
@@ -167,8 +171,8 @@ static int choose_protocol(SSL *ssl, const unsigned char **out,
   (void)arg;
   /* a client that names protocols without ours is left to its own ways */
   return SSL_select_next_proto((unsigned char **)(uintptr_t)out, out_length,
-                               http, sizeof http - 1, in, in_length) ==
-                 OPENSSL_NPN_NEGOTIATED
+                               http, sizeof http - 1, in,
+                               in_length) == OPENSSL_NPN_NEGOTIATED
              ? SSL_TLSEXT_ERR_OK
              : SSL_TLSEXT_ERR_NOACK;
 }
@@ -181,8 +185,8 @@ static void set_habits(struct sw_tls_context *context) {
     verify |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
   SSL_CTX_set_verify(context->ssl, verify, NULL);
   /* a renegotiation would make a write want a read */
-  SSL_CTX_set_options(context->ssl, SSL_OP_NO_RENEGOTIATION |
-                                        SSL_OP_NO_COMPRESSION);
+  SSL_CTX_set_options(context->ssl,
+                      SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_mode(context->ssl, SSL_MODE_RELEASE_BUFFERS);
   if (context->server) {
     SSL_CTX_set_session_id_context(context->ssl, session_id,
@@ -251,8 +255,8 @@ static struct sw_tls_context *find(struct sipwire_loop *loop,
                                    const struct sipwire_tls_config *config,
                                    bool server) {
   struct sw_tls_context *context = loop->tls_contexts;
-  while (context && (context->server != server ||
-                     !same_config(&context->config, config)))
+  while (context &&
+         (context->server != server || !same_config(&context->config, config)))
     context = context->next;
   return context;
 }

@@ -45,10 +45,10 @@ struct attempt {
   struct sw_link *link; /* NULL once it is down or released */
   struct sw_item up, down;
   struct transition *up_event, *down_event; /* NULL once used */
-  size_t undelivered;   /* see INBOX_HIGH */
-  int error;            /* why the link went down */
+  size_t undelivered;                       /* see INBOX_HIGH */
+  int error;                                /* why the link went down */
   struct sipwire_info info;
-  char *strings;        /* that |info| points to */
+  char *strings; /* that |info| points to */
 };
 
 /* The wish to hear of a call's completion. */
@@ -169,9 +169,8 @@ static void transition_release(struct sw_item *item) {
   transition_free((struct transition *)item);
 }
 
-static const struct sw_item_class transition_class = {
-  transition_deliver, transition_release
-};
+static const struct sw_item_class transition_class = {transition_deliver,
+                                                      transition_release};
 
 /* Without references yet: an attempt's own events would keep it alive. */
 static struct transition *transition_new(void) {
@@ -201,9 +200,8 @@ static void ticket_release(struct sw_item *item) {
   free(ticket);
 }
 
-static const struct sw_item_class ticket_class = {
-  ticket_deliver, ticket_release
-};
+static const struct sw_item_class ticket_class = {ticket_deliver,
+                                                  ticket_release};
 
 static struct ticket *ticket_new(struct sipwire_transport *transport,
                                  enum sipwire_event_type type, uint64_t tag) {
@@ -433,9 +431,8 @@ static void receipt_release(struct sw_item *item) {
   free(receipt);
 }
 
-static const struct sw_item_class receipt_class = {
-  receipt_deliver, receipt_release
-};
+static const struct sw_item_class receipt_class = {receipt_deliver,
+                                                   receipt_release};
 
 /* A loss is an input: it is told after the link's end, which stands in that
    queue already. */
@@ -448,9 +445,8 @@ static void on_sent(struct sw_mark *mark, int error) {
     sw_loop_event(receipt->transport->loop, &receipt->item);
 }
 
-static const struct sw_link_ops link_ops = {
-  NULL, on_up, on_message, on_down, on_sent
-};
+static const struct sw_link_ops link_ops = {NULL, on_up, on_message, on_down,
+                                            on_sent};
 
 /* ---- Attempts ---------------------------------------------------------- */
 
@@ -476,9 +472,9 @@ static struct attempt *attempt_new(struct sipwire_transport *transport) {
 
 static struct attempt *attempt_open(struct sipwire_transport *transport) {
   struct attempt *attempt = attempt_new(transport);
-  if (attempt && sw_link_open(transport->loop, transport->options,
-                              transport->target, &link_ops, attempt,
-                              &attempt->link)) {
+  if (attempt &&
+      sw_link_open(transport->loop, transport->options, transport->target,
+                   &link_ops, attempt, &attempt->link)) {
     attempt_unref(attempt);
     attempt = NULL;
   }
@@ -579,7 +575,7 @@ static struct receipt *receipt_new(struct sipwire_transport *transport,
 }
 
 static int send_message(struct sipwire_transport *transport, const void *data,
-                size_t length, bool binary, uint64_t tag) {
+                        size_t length, bool binary, uint64_t tag) {
   struct sw_link *link = transport->attempt->link;
   struct receipt *receipt = tag ? receipt_new(transport, tag) : NULL;
   if (tag && !receipt)
@@ -730,7 +726,8 @@ sipwire_transport_state(const struct sipwire_transport *transport) {
   return transport->loop->closed ? SIPWIRE_DISCONNECTED : transport->state;
 }
 
-const char *sipwire_transport_server(const struct sipwire_transport *transport) {
+const char *
+sipwire_transport_server(const struct sipwire_transport *transport) {
   return transport->target ? transport->target->url : "";
 }
 

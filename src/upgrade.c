@@ -28,8 +28,8 @@ static enum sw_upgrade_result bad(struct sw_upgrade_verdict *verdict, int error,
 /* ---- Client ------------------------------------------------------------ */
 
 int sw_upgrade_request(struct sw_upgrade *upgrade,
-                       const struct sw_target *target,
-                       struct sw_random *random, struct sw_buffer *out) {
+                       const struct sw_target *target, struct sw_random *random,
+                       struct sw_buffer *out) {
   char key[SW_HTTP_KEY_LENGTH + 1];
   struct sw_http_upgrade request;
   memset(&request, 0, sizeof request);
@@ -52,8 +52,8 @@ int sw_upgrade_request(struct sw_upgrade *upgrade,
   return 0;
 }
 
-static enum sw_upgrade_result judge_response(struct sw_upgrade *upgrade,
-                                             struct sw_upgrade_verdict *verdict) {
+static enum sw_upgrade_result
+judge_response(struct sw_upgrade *upgrade, struct sw_upgrade_verdict *verdict) {
   struct sw_http_head *head = &verdict->head;
   const char *text = NULL;
   if (!sw_http_parse_response(text_of(upgrade), upgrade->length, head, &text)) {
@@ -70,8 +70,8 @@ static enum sw_upgrade_result judge_response(struct sw_upgrade *upgrade,
 
 /* ---- Server ------------------------------------------------------------ */
 
-static enum sw_upgrade_result judge_request(struct sw_upgrade *upgrade,
-                                            struct sw_upgrade_verdict *verdict) {
+static enum sw_upgrade_result
+judge_request(struct sw_upgrade *upgrade, struct sw_upgrade_verdict *verdict) {
   struct sw_slice key;
   const char *text = NULL;
   if (!sw_http_parse_request(text_of(upgrade), upgrade->length, &verdict->head,

@@ -39,8 +39,8 @@ struct sw_upgrade_verdict {
 /* sw_upgrade_request writes a client's request to |out|.  It returns 0,
    SIPWIRE_ENOMEM, or SIPWIRE_ESYSTEM when there are no random bytes. */
 int sw_upgrade_request(struct sw_upgrade *upgrade,
-                       const struct sw_target *target,
-                       struct sw_random *random, struct sw_buffer *out);
+                       const struct sw_target *target, struct sw_random *random,
+                       struct sw_buffer *out);
 
 /* These take what came from the peer until they give GOOD or BAD.  A client
    passes over interim responses.  |verdict| points into the upgrade. */

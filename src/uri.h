@@ -15,7 +15,7 @@ enum { SW_URI_MAX = 8192, SW_URI_HOST_MAX = 253 };
 
 /* A parsed URI; the slices point into its text. */
 struct sw_uri {
-  bool secure;            /* wss */
+  bool secure; /* wss */
   bool ipv6_literal;
   bool ip_literal;        /* IPv4 or IPv6 address, not a name */
   bool default_port;      /* |port| is what the scheme implies */

@@ -157,8 +157,9 @@ static bool take_second_byte(struct sw_ws *ws, uint8_t byte,
   bool masked = byte & MASKED;
   uint8_t length = byte & (MASKED - 1);
   if (masked != ws->masked_peer)
-    return fail_protocol(ws, item, masked ? "masked frame from a server"
-                                          : "unmasked frame from a client");
+    return fail_protocol(ws, item,
+                         masked ? "masked frame from a server"
+                                : "unmasked frame from a client");
   if (is_control(ws->opcode) && length > SW_WS_CONTROL_MAX)
     return fail_protocol(ws, item, "control frame above 125 bytes");
   if (ws->opcode == SW_WS_CLOSE && length == 1)

@@ -32,30 +32,30 @@ enum { SW_WS_HEADER_MAX = 14 };
 /* A parser of one direction of one connection.  Embedded in its owner; the
    fields are the parser's own. */
 struct sw_ws {
-  uint64_t remaining;    /* payload bytes of the current frame to come; while
-                            its length is read: the least it can become */
-  size_t max_message;    /* limit of a joined message */
-  uint8_t *join;         /* what did not arrive whole: a message's bytes, and
-                            behind them those of a control frame */
+  uint64_t remaining; /* payload bytes of the current frame to come; while
+                         its length is read: the least it can become */
+  size_t max_message; /* limit of a joined message */
+  uint8_t *join;      /* what did not arrive whole: a message's bytes, and
+                         behind them those of a control frame */
   size_t join_length, join_capacity;
   size_t message_length; /* bytes of |join| that are the message's */
   uint8_t mask[4];       /* for the next payload byte and on */
   uint8_t header_length; /* bytes of the current frame's header seen */
   uint8_t length_end;    /* where in the header the length ends: 2, 4, 10 */
   uint8_t opcode, message_opcode; /* the latter 0 between messages */
-  uint8_t utf8;          /* of the text so far; SW_UTF8_START between texts */
+  uint8_t utf8; /* of the text so far; SW_UTF8_START between texts */
   bool masked_peer, fin;
-  bool delivered;        /* the last item's data is in |join| */
+  bool delivered; /* the last item's data is in |join| */
   bool finished;
 };
 
 enum sw_ws_kind {
-  SW_WS_NEED_MORE,     /* all bytes were used, nothing is complete */
-  SW_WS_GOT_MESSAGE,   /* data, length, binary */
-  SW_WS_GOT_PING,      /* data, length: answer with a pong of the same bytes */
-  SW_WS_GOT_PONG,      /* data, length */
-  SW_WS_GOT_CLOSE,     /* close_code (1005 if absent), data, length: reason */
-  SW_WS_GOT_VIOLATION  /* error, close_code to send, text */
+  SW_WS_NEED_MORE,    /* all bytes were used, nothing is complete */
+  SW_WS_GOT_MESSAGE,  /* data, length, binary */
+  SW_WS_GOT_PING,     /* data, length: answer with a pong of the same bytes */
+  SW_WS_GOT_PONG,     /* data, length */
+  SW_WS_GOT_CLOSE,    /* close_code (1005 if absent), data, length: reason */
+  SW_WS_GOT_VIOLATION /* error, close_code to send, text */
 };
 
 struct sw_ws_item {

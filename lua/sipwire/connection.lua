@@ -21,7 +21,8 @@ local Connection = {}
 Connection.__index = Connection
 
 function Connection:__tostring()
-  return (tostring(self.transport):gsub("^sipwire%.transport", "sipwire.connection"))
+  return (tostring(self.transport)
+    :gsub("^sipwire%.transport", "sipwire.connection"))
 end
 
 -- ---- Waiting tasks --------------------------------------------------------
@@ -198,9 +199,11 @@ function Connection:receive(timeout)
   elseif self._end then
     return nil, unpack(self._end)
   end
-  local message, binary, code, info = wait_in(self, self._receivers, running, ms)
+  local message, binary, code, info =
+    wait_in(self, self._receivers, running, ms)
   if message == nil and binary == nil then
-    return nil, ("timeout: no message within %g s"):format(timeout), "timeout", {}
+    return nil, ("timeout: no message within %g s"):format(timeout),
+      "timeout", {}
   end
   if message ~= nil then
     return message, binary

@@ -26,7 +26,8 @@ local function describe(handle)
   local target, headers, peer_address, secure = handle:details()
   local path, query = target:match("^([^?]*)%??(.*)$")
   return {
-    target = target, path = path, query = target:find("?", 1, true) and query or nil,
+    target = target, path = path,
+    query = target:find("?", 1, true) and query or nil,
     headers = headers, peer_address = peer_address, secure = secure,
   }
 end

@@ -279,7 +279,8 @@ local transport_spec = with(connection_spec, {
 })
 
 local function port(value)
-  if type(value) ~= "number" or value % 1 ~= 0 or value < 0 or value > 65535 then
+  if type(value) ~= "number" or value % 1 ~= 0 or
+    value < 0 or value > 65535 then
     return nil, "must be a whole number from 0 to 65535"
   end
   return value

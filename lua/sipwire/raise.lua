@@ -2,7 +2,8 @@
 -- Errors about what a user gave, told of where the user gave it.
 
 -- ".../lua/sipwire/" and ".../lua/sipwire.lua" are the library.
-local own = debug.getinfo(1, "S").source:match("^(.*[/\\])[^/\\]*$") or "@sipwire/"
+local own = debug.getinfo(1, "S").source:match("^(.*[/\\])[^/\\]*$") or
+  "@sipwire/"
 local facade = own:sub(1, -2) .. ".lua"
 
 local function is_ours(info)

@@ -476,6 +476,7 @@ local function adopt(loop, handle, id, trace_fn)
 end
 
 return {
-  new = new, adopt = adopt, next_id = next_id, loop_of = loop_of, complain = complain,
+  new = new, adopt = adopt, next_id = next_id, loop_of = loop_of,
+  complain = complain,
   Transport = Transport,
 }

@@ -79,6 +79,7 @@ function M.loop(options)
 end
 
 local function turn(...)
+  if run.gc_stress then collectgarbage() end
   uv.run "nowait"
   for _, loop in ipairs { ... } do loop:step(0) end
 end

@@ -40,7 +40,8 @@ struct sipwire_loop *sw_lua_check_loop(lua_State *L, int index);
 int sw_lua_result(lua_State *L, int error, const char *message);
 
 /* sw_lua_push_error pushes "code: text", "code", info; three nils for 0. */
-void sw_lua_push_error(lua_State *L, int error, const struct sipwire_info *info);
+void sw_lua_push_error(lua_State *L, int error,
+                       const struct sipwire_info *info);
 
 /* sw_lua_push_headers pushes a table of lower-case names and values; values of
    equal names are joined by ", " (RFC 9110 section 5.3). */

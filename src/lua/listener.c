@@ -76,13 +76,11 @@ static int request_gc(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg request_methods[] = {
-  {"details", request_details},
-  {"accept", request_accept},
-  {"refuse", request_refuse},
-  {"__gc", request_gc},
-  {NULL, NULL}
-};
+static const luaL_Reg request_methods[] = {{"details", request_details},
+                                           {"accept", request_accept},
+                                           {"refuse", request_refuse},
+                                           {"__gc", request_gc},
+                                           {NULL, NULL}};
 
 /* ---- Listeners --------------------------------------------------------- */
 
@@ -115,11 +113,11 @@ static int listener_new(lua_State *L) {
   luaL_getmetatable(L, SW_LISTENER_TYPE);
   lua_setmetatable(L, -2);
   int error = sipwire_listener_new(loop, &config, listener);
-  return error ? sw_lua_result(L, error,
-                               error == SIPWIRE_ENOMEM
-                                   ? NULL
-                                   : sipwire_loop_message(loop))
-               : 1;
+  return error
+             ? sw_lua_result(
+                   L, error,
+                   error == SIPWIRE_ENOMEM ? NULL : sipwire_loop_message(loop))
+             : 1;
 }
 
 /* listener:port() -> number */
@@ -142,11 +140,11 @@ static int listener_close(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg listener_methods[] = {
-  {"port", listener_port},   {"address", listener_address},
-  {"close", listener_close}, {"__gc", listener_close},
-  {NULL, NULL}
-};
+static const luaL_Reg listener_methods[] = {{"port", listener_port},
+                                            {"address", listener_address},
+                                            {"close", listener_close},
+                                            {"__gc", listener_close},
+                                            {NULL, NULL}};
 
 void sw_lua_open_listener(lua_State *L) {
   sw_lua_metatable(L, SW_LISTENER_TYPE, listener_methods);

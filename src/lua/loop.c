@@ -128,11 +128,10 @@ static int loop_timeout(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-  {"step", loop_step},       {"next", loop_next},
-  {"alive", loop_alive},     {"pollfd", loop_pollfd},
-  {"timeout", loop_timeout}, {"close", loop_close},
-  {"__gc", loop_close},      {NULL, NULL}
-};
+    {"step", loop_step},       {"next", loop_next},
+    {"alive", loop_alive},     {"pollfd", loop_pollfd},
+    {"timeout", loop_timeout}, {"close", loop_close},
+    {"__gc", loop_close},      {NULL, NULL}};
 
 void sw_lua_open_loop(lua_State *L) {
   sw_lua_metatable(L, SW_LOOP_TYPE, methods);

@@ -160,8 +160,7 @@ void sw_lua_headers(lua_State *L, int index,
     ++*count;
   }
   lua_pop(L, 1);
-  struct sipwire_header *list =
-      lua_newuserdata(L, (*count + 1) * sizeof *list);
+  struct sipwire_header *list = lua_newuserdata(L, (*count + 1) * sizeof *list);
   for (size_t i = 0; i < *count; i++) {
     lua_rawgeti(L, index, (int)i + 1);
     lua_rawgeti(L, -1, 1);

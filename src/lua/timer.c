@@ -34,8 +34,7 @@ static int timer_stop(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-  {"stop", timer_stop}, {"__gc", timer_stop}, {NULL, NULL}
-};
+    {"stop", timer_stop}, {"__gc", timer_stop}, {NULL, NULL}};
 
 void sw_lua_open_timer(lua_State *L) {
   sw_lua_metatable(L, SW_TIMER_TYPE, methods);

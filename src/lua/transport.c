@@ -37,8 +37,8 @@ static int transport_new(lua_State *L) {
   sw_lua_headers(L, 4, &config.headers, &config.header_count);
   int error = sipwire_transport_new(loop, &config, sw_lua_push_transport(L));
   if (error)
-    return sw_lua_result(L, error,
-                         has_message(error) ? sipwire_loop_message(loop) : NULL);
+    return sw_lua_result(
+        L, error, has_message(error) ? sipwire_loop_message(loop) : NULL);
   return 1;
 }
 
@@ -79,9 +79,9 @@ static int send_failed(lua_State *L, struct sipwire_transport *transport,
                        int error, size_t length) {
   const char *message = NULL;
   if (error == SIPWIRE_ESTATE)
-    message = lua_pushfstring(
-        L, "cannot send while %s",
-        sipwire_state_name(sipwire_transport_state(transport)));
+    message =
+        lua_pushfstring(L, "cannot send while %s",
+                        sipwire_state_name(sipwire_transport_state(transport)));
   else if (error == SIPWIRE_EQUEUE_FULL)
     message = lua_pushfstring(
         L, "%d more bytes do not fit under send_queue_limit", (int)length);
@@ -196,22 +196,20 @@ static int transport_stats(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg methods[] = {
-  {"connect", transport_connect},
-  {"disconnect", transport_disconnect},
-  {"send", transport_send},
-  {"state", transport_state},
-  {"server", transport_server},
-  {"set_server", transport_set_server},
-  {"secure", transport_secure},
-  {"local_address", transport_local_address},
-  {"peer_address", transport_peer_address},
-  {"pause", transport_pause},
-  {"stats", transport_stats},
-  {"dispose", transport_dispose},
-  {"__gc", transport_dispose},
-  {NULL, NULL}
-};
+static const luaL_Reg methods[] = {{"connect", transport_connect},
+                                   {"disconnect", transport_disconnect},
+                                   {"send", transport_send},
+                                   {"state", transport_state},
+                                   {"server", transport_server},
+                                   {"set_server", transport_set_server},
+                                   {"secure", transport_secure},
+                                   {"local_address", transport_local_address},
+                                   {"peer_address", transport_peer_address},
+                                   {"pause", transport_pause},
+                                   {"stats", transport_stats},
+                                   {"dispose", transport_dispose},
+                                   {"__gc", transport_dispose},
+                                   {NULL, NULL}};
 
 void sw_lua_open_transport(lua_State *L) {
   sw_lua_metatable(L, SW_TRANSPORT_TYPE, methods);
