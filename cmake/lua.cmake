@@ -17,9 +17,7 @@ endfunction()
 
 function(sipwire_install_lua name module_dir lua_dir)
   install(TARGETS sipwire_${name} LIBRARY DESTINATION "${module_dir}/sipwire")
-  install(FILES lua/sipwire.lua DESTINATION "${lua_dir}")
-  install(DIRECTORY lua/sipwire DESTINATION "${lua_dir}"
-    FILES_MATCHING PATTERN "*.lua")
+  install(DIRECTORY lua/ DESTINATION "${lua_dir}" FILES_MATCHING PATTERN "*.lua")
 endfunction()
 
 if(LUA_INCDIR)

@@ -92,7 +92,7 @@ end
 -- ---- What the loop dispatches ---------------------------------------------
 
 local function trace(t, direction, message)
-  if t._trace then
+  if t._trace and not t._disposed then
     t._loop:_call(t, "trace", t._trace, direction, message, t)
   end
 end
@@ -167,7 +167,7 @@ local function ask_server(t)
 end
 
 local function connect(t, done)
-  if t._accepted_from then
+  if t._accepted then
     return nil, "state: an accepted transport cannot connect", "state"
   end
   local state = t._core:state()
@@ -322,6 +322,7 @@ function Transport:dispose()
     return
   end
   self._disposed = true
+  self._name = self._name or self._core:server()
   self._loop._live[self._id] = nil
   self._core:dispose()
   for tag in pairs(self._tags) do -- nobody will ask for them any more
@@ -416,11 +417,11 @@ function Meta.__newindex(t, name, value)
 end
 
 function Meta.__tostring(t)
-  local url = t._accepted_from
-  if not url and not t._disposed then
-    url = t._core:server()
+  local name = t._name
+  if not name and not t._disposed then
+    name = t._core:server()
   end
-  return ("sipwire.transport: %s %s"):format(url or "(no server yet)",
+  return ("sipwire.transport: %s %s"):format(name or "(no server yet)",
     t._disposed and "disposed" or t._core:state())
 end
 
@@ -470,7 +471,7 @@ end
 -- A transport over an accepted connection, Connected already.
 local function adopt(loop, handle, id, trace_fn)
   local t = wrap(loop, handle, id, trace_fn)
-  t._accepted_from = handle:peer_address() or "(gone)"
+  t._accepted, t._name = true, handle:peer_address() or "(gone)"
   hold(t)
   return t
 end
