@@ -20,6 +20,7 @@
 #include "keepalive.h"
 #include "loop.h"
 #include "options.h"
+#include "outbox.h"
 #include "upgrade.h"
 
 enum {
@@ -29,8 +30,6 @@ enum {
   NO_DEADLINE = 0,
   PHASES = SIPWIRE_PHASE_CLOSING + 1
 };
-
-static const uint64_t unflushed = UINT64_MAX;
 
 enum stage {
   STAGE_CHANNEL, /* dns, tcp, tls */
@@ -61,8 +60,7 @@ struct sw_link {
   int cause;       /* of the end: the first error reported, or 0 */
   bool finish_due; /* FIN behind the last frame */
   struct sw_upgrade upgrade;
-  struct sw_buffer out; /* frames not yet given to the channel */
-  struct sw_queue marks;
+  struct sw_outbox outbox;
   struct sw_ws ws;
   struct sw_keepalive keepalive;
   uint64_t ping_number, pings_sent, pongs_received;
@@ -113,16 +111,6 @@ static void enter_phase(struct sw_link *link, enum sipwire_phase phase) {
 
 /* ---- Ends -------------------------------------------------------------- */
 
-static void settle(struct sw_link *link, int error) {
-  uint64_t sent = sw_channel_sent(&link->channel);
-  struct sw_mark *mark;
-  while ((mark = (struct sw_mark *)link->marks.head) &&
-         (error || mark->position <= sent)) {
-    sw_queue_pop(&link->marks);
-    link->ops->sent(mark, error);
-  }
-}
-
 static void report(struct sw_link *link, int error, struct sipwire_info *info) {
   void *arg = link->arg;
   if (!link->cause)
@@ -167,12 +155,13 @@ static void finish(struct sw_link *link, int error) {
   link->stage = STAGE_GONE;
   if (link->cause) /* we may have let the socket go because of it */
     error = link->cause;
-  settle(link, error ? error : SIPWIRE_ECLOSED);
+  sw_outbox_settle(&link->outbox, error ? error : SIPWIRE_ECLOSED,
+                   link->ops->sent);
   uncount(link);
   sw_list_remove(&link->entry);
   sw_list_remove(&link->dirty);
   sw_upgrade_clear(&link->upgrade);
-  sw_buffer_clear(&link->out);
+  sw_outbox_clear(&link->outbox);
   sw_ws_clear(&link->ws);
   sw_options_unref(link->options);
   sw_target_unref(link->target);
@@ -187,7 +176,7 @@ static void drop(struct sw_link *link) {
 }
 
 static void finish_if_due(struct sw_link *link) {
-  if (link->finish_due && !sw_buffer_length(&link->out))
+  if (link->finish_due && !sw_outbox_waiting(&link->outbox))
     sw_channel_finish(&link->channel);
 }
 
@@ -208,20 +197,10 @@ static void linger(struct sw_link *link, bool finish_due) {
 /* ---- Frames out -------------------------------------------------------- */
 
 static int put_frame(struct sw_link *link, enum sw_ws_opcode opcode,
-                     const void *data, size_t length) {
-  uint8_t mask[4];
-  size_t header = sw_ws_header_size(length, !link->server);
-  uint8_t *at = sw_buffer_reserve(&link->out, header + length);
-  if (!at)
-    return SIPWIRE_ENOMEM;
-  if (!link->server && !sw_random_bytes(&link->loop->random, mask, sizeof mask))
-    return SIPWIRE_ESYSTEM;
-  sw_ws_write_header(at, opcode, length, link->server ? NULL : mask);
-  if (link->server)
-    memcpy(at + header, data, length);
-  else
-    sw_ws_mask(at + header, data, length, mask);
-  sw_buffer_commit(&link->out, header + length);
+                     const void *data, size_t length, struct sw_mark *mark) {
+  int error = sw_outbox_put(&link->outbox, opcode, data, length, mark);
+  if (error)
+    return error;
   if (sw_list_empty(&link->dirty))
     sw_list_add(&link->loop->dirty, &link->dirty);
   sw_loop_kick(link->loop);
@@ -236,43 +215,24 @@ int sw_link_send(struct sw_link *link, bool binary, const void *data,
   if (unsent >= link->options->send_queue_limit ||
       length > link->options->send_queue_limit - unsent)
     return SIPWIRE_EQUEUE_FULL;
-  int error = put_frame(link, binary ? SW_WS_BINARY : SW_WS_TEXT, data, length);
-  if (error)
-    return error;
-  if (mark) {
-    mark->position = unflushed;
-    sw_queue_push(&link->marks, &mark->node);
-  }
-  if (sw_buffer_length(&link->out) >= FLUSH_AT)
+  int error =
+      put_frame(link, binary ? SW_WS_BINARY : SW_WS_TEXT, data, length, mark);
+  if (!error && sw_outbox_waiting(&link->outbox) >= FLUSH_AT)
     sw_link_flush(link);
-  return 0;
+  return error;
 }
 
-static void note_positions(struct sw_link *link) {
-  uint64_t end =
-      sw_channel_sent(&link->channel) + sw_channel_unsent(&link->channel);
-  for (struct sw_node *node = link->marks.head; node; node = node->next) {
-    struct sw_mark *mark = (struct sw_mark *)node;
-    if (mark->position == unflushed)
-      mark->position = end;
-  }
-}
-
+/* While bytes wait for the socket, on_progress() comes back here. */
 void sw_link_flush(struct sw_link *link) {
-  size_t length = sw_buffer_length(&link->out);
   sw_list_remove(&link->dirty);
-  if (!length || sw_channel_unsent(&link->channel))
-    return; /* on_progress comes back here */
-  sw_channel_write(&link->channel, sw_buffer_bytes(&link->out), length);
-  sw_buffer_consume(&link->out, length);
-  note_positions(link);
-  settle(link, 0);
+  sw_outbox_flush(&link->outbox);
+  sw_outbox_settle(&link->outbox, 0, link->ops->sent);
 }
 
 /* No memory for an answer is the connection's end, never silence. */
 static void answer(struct sw_link *link, enum sw_ws_opcode opcode,
                    const void *data, size_t length) {
-  int error = put_frame(link, opcode, data, length);
+  int error = put_frame(link, opcode, data, length, NULL);
   if (error) {
     report_text(link, error, NULL);
     drop(link);
@@ -286,7 +246,7 @@ static bool send_close(struct sw_link *link, unsigned code,
   uint8_t payload[SW_WS_CONTROL_MAX];
   size_t length = sw_ws_write_close_payload(payload, code, reason,
                                             reason ? strlen(reason) : 0);
-  if (put_frame(link, SW_WS_CLOSE, payload, length))
+  if (put_frame(link, SW_WS_CLOSE, payload, length, NULL))
     return false;
   link->close_sent = true;
   return true;
@@ -548,7 +508,6 @@ static void on_data(void *arg, uint8_t *bytes, size_t length) {
 
 static void on_progress(void *arg) {
   struct sw_link *link = arg;
-  settle(link, 0);
   sw_link_flush(link);
   finish_if_due(link);
   if (sw_link_unsent(link) <= OUTBOX_MAX / 2)
@@ -637,7 +596,7 @@ static void on_timer(uv_timer_t *timer) {
 
 /* ---- Making ------------------------------------------------------------ */
 
-static struct sw_link *link_new(struct sipwire_loop *loop,
+static struct sw_link *link_new(struct sipwire_loop *loop, bool server,
                                 struct sw_options *options,
                                 const struct sw_link_ops *ops, void *arg) {
   struct sw_link *link = calloc(1, sizeof *link);
@@ -649,13 +608,14 @@ static struct sw_link *link_new(struct sipwire_loop *loop,
   }
   link->timer.data = link;
   link->loop = loop;
+  link->server = server;
   link->ops = ops;
   link->arg = arg;
   link->options = sw_options_ref(options);
   link->rtt_ms = -1;
   for (int phase = 0; phase < PHASES; phase++)
     link->phase_ms[phase] = -1;
-  sw_queue_init(&link->marks);
+  sw_outbox_init(&link->outbox, &link->channel, server ? NULL : &loop->random);
   sw_list_init(&link->dirty);
   sw_list_add(&loop->links, &link->entry);
   link->counted = true;
@@ -671,7 +631,7 @@ int sw_link_open(struct sipwire_loop *loop, struct sw_options *options,
                  struct sw_target *target, const struct sw_link_ops *ops,
                  void *arg, struct sw_link **out) {
   char host[SW_URI_HOST_MAX + 2];
-  struct sw_link *link = link_new(loop, options, ops, arg);
+  struct sw_link *link = link_new(loop, false, options, ops, arg);
   if (!link)
     return SIPWIRE_ENOMEM;
   link->target = sw_target_ref(target);
@@ -691,10 +651,9 @@ int sw_link_open(struct sipwire_loop *loop, struct sw_options *options,
 int sw_link_adopt(struct sipwire_loop *loop, int fd, struct sw_options *options,
                   const struct sw_link_ops *ops, void *arg,
                   struct sw_link **out) {
-  struct sw_link *link = link_new(loop, options, ops, arg);
+  struct sw_link *link = link_new(loop, true, options, ops, arg);
   if (!link)
     return SIPWIRE_ENOMEM;
-  link->server = true;
   int error = sw_channel_accept(&link->channel, loop, fd, options->tls,
                                 &channel_ops, link);
   if (error) {
@@ -758,7 +717,7 @@ void sw_link_hold(struct sw_link *link, enum sw_hold reason, bool held) {
 }
 
 size_t sw_link_unsent(const struct sw_link *link) {
-  return sw_buffer_length(&link->out) + sw_channel_unsent(&link->channel);
+  return sw_outbox_unsent(&link->outbox);
 }
 
 bool sw_link_secure(const struct sw_link *link) {

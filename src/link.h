@@ -10,22 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "queue.h"
+#include "outbox.h"
 #include "sipwire.h"
-#include "ws.h"
 
 struct sw_http_head;
 struct sw_link;
 struct sw_list;
 struct sw_options;
 struct sw_target;
-
-/* Stands for the end of a message in the stream of bytes; embedded in what
-   waits for the message to be handed to the kernel. */
-struct sw_mark {
-  struct sw_node node; /* first */
-  uint64_t position;   /* the link's */
-};
 
 /* Called from inside sipwire_loop_step() or the calls below; they only note
    what happened. */
@@ -41,7 +33,7 @@ struct sw_link_ops {
   void (*down)(void *arg, int error, const struct sipwire_info *info);
   /* |mark| was passed, or with an |error| will never be.  Comes for every
      mark, after |down| and sw_link_release() too. */
-  void (*sent)(struct sw_mark *mark, int error);
+  sw_mark_fn sent;
 };
 
 /* sw_link_open dials |target|.  It returns 0 or SIPWIRE_ENOMEM; all else comes
