@@ -60,7 +60,7 @@ extern "C" {
   X(STATE, "state", "not possible in this state")                              \
   X(ABORTED, "aborted", "superseded by a later call")                          \
   X(DISPOSED, "disposed", "object was disposed")                               \
-  X(NOMEM, "nomem", "out of memory")                                           \
+  X(NOMEM, "nomem", "out of memory or descriptors")                            \
   X(INVALID, "invalid", "invalid argument")                                    \
   X(FORK, "fork", "loop was created before fork()")                            \
   X(SYSTEM, "system", "the operating system or a library refused")
@@ -399,8 +399,8 @@ struct sipwire_listener_config {
 
 /* sipwire_listener_new binds and listens.  It returns 0, SIPWIRE_EINVALID,
    SIPWIRE_ETLS, SIPWIRE_EREFUSED (address in use, or not permitted),
-   SIPWIRE_EUNREACHABLE (not an address of this machine), SIPWIRE_ESYSTEM,
-   SIPWIRE_ENOMEM, SIPWIRE_EFORK, SIPWIRE_EDISPOSED. */
+   SIPWIRE_EUNREACHABLE (not an address of this machine), SIPWIRE_ENOMEM,
+   SIPWIRE_EFORK, SIPWIRE_EDISPOSED. */
 SIPWIRE_API int
 sipwire_listener_new(struct sipwire_loop *loop,
                      const struct sipwire_listener_config *config,

@@ -84,7 +84,7 @@ describe("send()", function()
     gone(r)
   end)
 
-  it("is not done before the kernel takes the bytes (C29)", function()
+  it("is not done before the kernel takes the bytes #slow (C29)", function()
     local r, _, link = connected({ send_queue_limit = 2 ^ 26 },
       { recv_buffer = 4096 })
     link.c:pause()
@@ -182,7 +182,7 @@ describe("disconnect() after many send()s", function()
     return r, peer
   end
 
-  it("delivers all to sipwire that reads late (C26, rule 11)", function()
+  it("delivers all to sipwire that reads late #slow (C26, rule 11)", function()
     late(function(r, peer, sent)
       r:expect "Disconnecting, down"
       assert.is_true(r.t:stats().queue > 2 ^ 20)
@@ -193,7 +193,7 @@ describe("disconnect() after many send()s", function()
     end)
   end)
 
-  it("delivers all even if connect() follows at once (C13, C26)", function()
+  it("delivers all even if connect() follows at once #slow (C13, C26)", function()
     local r, peer = late(function(r, peer, sent)
       r:connect "c1"
       r:expect "Disconnecting, down, Connecting, d1 aborted"
@@ -209,7 +209,7 @@ describe("disconnect() after many send()s", function()
   end)
 end)
 
-describe("a message that is lost", function()
+describe("a message that is lost #slow", function()
   -- Fills the pipe to a peer that does not read, then |act|s; all sends are
   -- done exactly once (the recorder checks it), each told after the end.
   local function lost(act, code, options)

@@ -62,7 +62,10 @@ local fixed = {
   { "C27 drops a peer that does not answer the close",
     "mute; connect!; server accept; settle; text!; disconnect!; settle" },
   { "C28 closes a link that opens too late",
-    "connect!; server accept text; disconnect!; settle" },
+    "connect!; server accept text; disconnect!; settle; " ..
+    "connect!; settle; defer disconnect!; server accept text; settle; " ..
+    "connect!; settle; defer disconnect! connect!; server accept text; " ..
+    "settle; server accept" },
   { "C30 sends nothing in other states",
     "text!; connect text!; disconnect text!; settle; text!" },
   { "C31 C42 tells what was lost",
@@ -109,7 +112,8 @@ local function everything()
   end
   for _, what in ipairs { "up in Connecting", "up in Disconnecting",
       "message in Connected", "message in Disconnecting",
-      "down in Connecting", "down in Connected", "down in Disconnecting" } do
+      "down in Connecting", "down in Connected", "down in Disconnecting",
+      "deferred in Connecting", "deferred in Connected" } do
     all[#all + 1] = what
   end
   return all

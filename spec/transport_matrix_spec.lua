@@ -387,7 +387,9 @@ end
 
 for _, kind in ipairs { "sipwire", "raw" } do
   for _, operation in ipairs(operations) do
-    describe(operation.name .. ", with a peer of kind " .. kind, function()
+    local slow = (kind == "sipwire" or operation.name:find " ") and " #slow" or ""
+    local title = operation.name .. ", with a peer of kind " .. kind .. slow
+    describe(title, function()
       each_path(function(state, name, path)
         if not is_possible(operation, kind, state, name) then return end
         it("in " .. state .. " " .. name .. ", twice (C20)", function()
@@ -405,6 +407,10 @@ local function in_parallel(operation, options)
   local worlds = {}
   each_path(function(state, name, path)
     if not is_possible(operation, "raw", state, name) then return end
+    -- this limit may pass before such a path is gone
+    if operation.eager and state .. name == "Disconnectingfrom Connected" then
+      return
+    end
     local w = new_world(peers.raw(), options)
     w.state, w.path, w.name = state, path, name
     table.insert(worlds, w)
@@ -426,11 +432,11 @@ describe("a peer that does not answer", function()
       run = function(w)
         w.peer.held = true
         start(w)
-      end }, { connection_timeout = 0.3 * run.scale })
+      end }, { connection_timeout = 0.5 * run.scale })
   end)
 
   it("does not keep disconnect() from succeeding (C27)", function()
-    in_parallel({ name = "timeout of disconnect", held = true,
+    in_parallel({ name = "timeout of disconnect", held = true, eager = true,
       run = function(w)
         w.peer.held = true
         if w.t.state == "Connected" then w:calls "disconnect" end

@@ -3,6 +3,10 @@
 /* Names and texts of the numbers in sipwire.h.  Decides nothing; returns
    static storage only, also for numbers that do not exist. */
 
+#include "error.h"
+
+#include <errno.h>
+
 #include "sipwire.h"
 
 #define NAME(NAME_, name, text) name,
@@ -44,4 +48,28 @@ const char *sipwire_phase_name(enum sipwire_phase phase) {
   };
   size_t index = (size_t)phase;
   return index < sizeof names / sizeof *names ? names[index] : NULL;
+}
+
+int sw_error_of_errno(int number) {
+  switch (number) {
+  case 0:
+    return SIPWIRE_ECLOSED;
+  case EACCES:
+  case EADDRINUSE:
+  case ECONNREFUSED:
+  case EPERM:
+    return SIPWIRE_EREFUSED;
+  case ETIMEDOUT:
+    return SIPWIRE_ETIMEOUT;
+  case ECONNRESET:
+  case EPIPE:
+    return SIPWIRE_ERESET;
+  case EMFILE:
+  case ENFILE:
+  case ENOBUFS:
+  case ENOMEM:
+    return SIPWIRE_ENOMEM;
+  default:
+    return SIPWIRE_EUNREACHABLE;
+  }
 }

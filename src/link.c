@@ -63,7 +63,7 @@ struct sw_link {
   struct sw_outbox outbox;
   struct sw_ws ws;
   struct sw_keepalive keepalive;
-  uint64_t ping_number, pings_sent, pongs_received;
+  uint64_t ping_number, ping_time, pings_sent, pongs_received;
   float rtt_ms;
   float phase_ms[PHASES];
   uint64_t phase_since;
@@ -265,7 +265,7 @@ static void note_answer(struct sw_link *link) {
   link->pongs_received++;
   if (rtt < 0)
     return;
-  link->rtt_ms = (float)rtt;
+  link->rtt_ms = (float)(uv_hrtime() - link->ping_time) / 1e6f;
   if (link->stage == STAGE_OPEN)
     arm_for_keepalive(link);
 }
@@ -538,6 +538,8 @@ static const struct sw_channel_ops channel_ops = {on_phase, on_opened, on_data,
    is not a dead one. */
 static void send_keepalive(struct sw_link *link, bool awaited) {
   link->pings_sent++;
+  if (!awaited)
+    link->ping_time = uv_hrtime();
   if (link->options->keep_alive_method == SIPWIRE_KEEP_ALIVE_CRLF) {
     answer(link, SW_WS_TEXT, "\r\n\r\n", 4);
     return;

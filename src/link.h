@@ -57,7 +57,7 @@ void sw_link_accept(struct sw_link *link, const struct sw_link_ops *ops,
 void sw_link_refuse(struct sw_link *link, const char *response, size_t length);
 
 /* sw_link_send queues a message.  |mark| may be NULL.  It returns 0,
-   SIPWIRE_EQUEUE_FULL, SIPWIRE_ENOMEM, SIPWIRE_ESYSTEM (no random bytes), or
+   SIPWIRE_EQUEUE_FULL, SIPWIRE_ENOMEM, or
    SIPWIRE_ECLOSED when the link is not open any more; then |mark| is the
    caller's again. */
 int sw_link_send(struct sw_link *link, bool binary, const void *data,

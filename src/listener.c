@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "error.h"
 #include "http.h"
 #include "link.h"
 #include "loop.h"
@@ -253,14 +254,6 @@ static bool parse_address(const char *text, uint16_t port,
   return inet_pton(AF_INET6, text, &v6->sin6_addr) == 1;
 }
 
-static int error_of_errno(int number) {
-  if (number == EADDRINUSE || number == EACCES || number == EPERM)
-    return SIPWIRE_EREFUSED;
-  if (number == EADDRNOTAVAIL || number == EAFNOSUPPORT)
-    return SIPWIRE_EUNREACHABLE;
-  return SIPWIRE_ESYSTEM;
-}
-
 /* Returns a listening socket or a negative error. */
 static int open_socket(struct sipwire_loop *loop, const char *text,
                        uint16_t port, uint16_t *bound) {
@@ -274,13 +267,13 @@ static int open_socket(struct sipwire_loop *loop, const char *text,
   int fd =
       socket(plain->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0)
-    return sw_loop_fault(loop, error_of_errno(errno), "%s", strerror(errno));
+    return sw_loop_fault(loop, sw_error_of_errno(errno), "%s", strerror(errno));
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   if (plain->sa_family == AF_INET6)
     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
   if (bind(fd, plain, size) || listen(fd, SOMAXCONN) ||
       getsockname(fd, plain, &size)) {
-    int error = sw_loop_fault(loop, error_of_errno(errno), "%s port %u: %s",
+    int error = sw_loop_fault(loop, sw_error_of_errno(errno), "%s port %u: %s",
                               text, port, strerror(errno));
     close(fd);
     return error;

@@ -22,6 +22,7 @@
 
 #include <errno.h>
 #include <libwebsockets.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -54,6 +55,9 @@ enum { DESCRIPTORS_MAX = 65536 };
 enum { NEVER_SECONDS = 24 * 3600 };
 
 enum { READ_SIZE = 65536, CANARY_SIZE = 4096 };
+
+/* Waits longer than this are cut short by signals. */
+enum { QUIET_MS = 100 };
 
 /* ---- Lists ------------------------------------------------------------- */
 
@@ -378,21 +382,42 @@ void sw_loop_kick(struct sipwire_loop *loop) {
 /* ---- The tick ---------------------------------------------------------- */
 
 static void on_waited(uv_timer_t *timer) {
-  sw_loop_kick(timer->data);
+  struct sipwire_loop *loop = timer->data;
+  loop->waited = true;
+  sw_loop_kick(loop);
 }
 
-static void wait_and_read(struct sipwire_loop *loop, int timeout_ms) {
-  if (timeout_ms < 0 && !sipwire_loop_alive(loop))
-    timeout_ms = 0; /* libwebsockets' own handles would wait for ever */
-  if (timeout_ms > 0) {
+static void run_uv(struct sipwire_loop *loop, int timeout_ms) {
+  loop->waited = false;
+  if (timeout_ms) {
     uv_update_time(&loop->uv);
     uv_timer_start(&loop->wait_timer, on_waited, (uint64_t)timeout_ms, 0);
   }
   loop->in_uv = true;
   uv_run(&loop->uv, timeout_ms ? UV_RUN_ONCE : UV_RUN_NOWAIT);
   loop->in_uv = false;
-  if (timeout_ms > 0)
-    uv_timer_stop(&loop->wait_timer);
+  uv_timer_stop(&loop->wait_timer);
+}
+
+/* libuv goes on waiting when a signal comes; a host wants to know of it, to
+   act on Ctrl-C.  So after a quiet moment we wait ourselves. */
+static void wait_for_long(struct sipwire_loop *loop, int timeout_ms) {
+  int limit = uv_backend_timeout(&loop->uv);
+  struct pollfd backend = {uv_backend_fd(&loop->uv), POLLIN, 0};
+  if (limit < 0 || (timeout_ms >= 0 && timeout_ms < limit))
+    limit = timeout_ms;
+  poll(&backend, 1, limit);
+}
+
+static void wait_and_read(struct sipwire_loop *loop, int timeout_ms) {
+  if (timeout_ms < 0 && !sipwire_loop_alive(loop))
+    timeout_ms = 0; /* libwebsockets' own handles would wait for ever */
+  bool patient = timeout_ms < 0 || timeout_ms > QUIET_MS;
+  run_uv(loop, patient ? QUIET_MS : timeout_ms);
+  if (patient && loop->waited && !work_waits(loop)) {
+    wait_for_long(loop, timeout_ms < 0 ? -1 : timeout_ms - QUIET_MS);
+    run_uv(loop, 0);
+  }
 }
 
 static void flush_all(struct sipwire_loop *loop) {

@@ -32,7 +32,7 @@ int sw_outbox_put(struct sw_outbox *outbox, enum sw_ws_opcode opcode,
   if (!at)
     return SIPWIRE_ENOMEM;
   if (outbox->random && !sw_random_bytes(outbox->random, mask, sizeof mask))
-    return SIPWIRE_ESYSTEM;
+    return SIPWIRE_ENOMEM;
   sw_ws_write_header(at, opcode, length, outbox->random ? mask : NULL);
   if (outbox->random)
     sw_ws_mask(at + header, data, length, mask);

@@ -40,7 +40,7 @@ void sw_outbox_init(struct sw_outbox *outbox, struct sw_channel *channel,
 void sw_outbox_clear(struct sw_outbox *outbox);
 
 /* sw_outbox_put appends a frame.  |mark| may be NULL.  It returns 0,
-   SIPWIRE_ENOMEM, or SIPWIRE_ESYSTEM when there are no random bytes. */
+   or SIPWIRE_ENOMEM, also when there are no random bytes. */
 int sw_outbox_put(struct sw_outbox *outbox, enum sw_ws_opcode opcode,
                   const void *data, size_t length, struct sw_mark *mark);
 

@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "buffer.h"
+#include "error.h"
 #include "loop.h"
 
 enum { SALVAGE_SIZE = 16384 };
@@ -81,28 +82,6 @@ static void note(struct sw_stream *stream, int error, int sys_errno) {
 static void fail(struct sw_stream *stream, int error, int sys_errno) {
   note(stream, error, sys_errno);
   queue(stream);
-}
-
-static int error_of_errno(int number) {
-  switch (number) {
-  case 0:
-    return SIPWIRE_ECLOSED;
-  case ECONNREFUSED:
-    return SIPWIRE_EREFUSED;
-  case ETIMEDOUT:
-    return SIPWIRE_ETIMEOUT;
-  case ECONNRESET:
-  case EPIPE:
-    return SIPWIRE_ERESET;
-  case ENOMEM:
-  case ENOBUFS:
-    return SIPWIRE_ENOMEM;
-  case EMFILE:
-  case ENFILE:
-    return SIPWIRE_ESYSTEM;
-  default:
-    return SIPWIRE_EUNREACHABLE;
-  }
 }
 
 static int socket_errno(int fd) {
@@ -199,7 +178,7 @@ static size_t send_some(struct sw_stream *stream, const uint8_t *data,
     } else if (errno == EAGAIN) {
       break;
     } else if (errno != EINTR) {
-      fail(stream, error_of_errno(errno), errno);
+      fail(stream, sw_error_of_errno(errno), errno);
       break;
     }
   }
@@ -318,13 +297,14 @@ static void on_close(struct sw_stream *stream) {
   if (stream->fd < 0)
     return;
   int number = stream->failed ? 0 : salvage(stream);
-  note(stream, error_of_errno(number), number);
+  note(stream, sw_error_of_errno(number), number);
   stream->fd = -1;
 }
 
 static void on_connect_error(struct sw_stream *stream, struct lws *wsi) {
   int number = socket_errno(lws_get_socket_fd(wsi));
-  note(stream, number ? error_of_errno(number) : SIPWIRE_EUNREACHABLE, number);
+  note(stream, number ? sw_error_of_errno(number) : SIPWIRE_EUNREACHABLE,
+       number);
   stream->fd = -1;
 }
 
@@ -470,7 +450,7 @@ int sw_stream_connect(struct sipwire_loop *loop, const struct sockaddr *peer,
     int number = probe(peer);
     stream->failed = false; /* its destruction knew no errno */
     stream->wsi = NULL;
-    fail(stream, number ? error_of_errno(number) : SIPWIRE_EUNREACHABLE,
+    fail(stream, number ? sw_error_of_errno(number) : SIPWIRE_EUNREACHABLE,
          number);
   }
   *out = stream;

@@ -30,8 +30,9 @@ struct sw_stream_ops {
   void (*progress)(void *arg);
   /* The last call; the stream is gone.  |error|: SIPWIRE_ECLOSED for the
      peer's FIN, SIPWIRE_ERESET, SIPWIRE_EREFUSED, SIPWIRE_EUNREACHABLE,
-     SIPWIRE_ETIMEOUT (the system's), SIPWIRE_ENOMEM, SIPWIRE_ESYSTEM, or
-     SIPWIRE_EABORTED after sw_stream_abort(); |sys_errno| may be 0. */
+     SIPWIRE_ETIMEOUT (the system's), SIPWIRE_ENOMEM (memory or
+     descriptors), or SIPWIRE_EABORTED after sw_stream_abort(); |sys_errno| may
+     be 0. */
   void (*ended)(void *arg, int error, int sys_errno);
 };
 

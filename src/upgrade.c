@@ -34,7 +34,7 @@ int sw_upgrade_request(struct sw_upgrade *upgrade,
   struct sw_http_upgrade request;
   memset(&request, 0, sizeof request);
   if (!sw_random_key(random, key) || !sw_random_accept(key, upgrade->accept))
-    return SIPWIRE_ESYSTEM;
+    return SIPWIRE_ENOMEM;
   request.host = target->uri.host;
   request.ipv6_literal = target->uri.ipv6_literal;
   request.port = target->uri.port;
@@ -83,7 +83,7 @@ judge_request(struct sw_upgrade *upgrade, struct sw_upgrade_verdict *verdict) {
   if (status)
     return bad(verdict, SIPWIRE_EHTTP, status, text);
   if (!sw_random_accept(key.data, upgrade->accept))
-    return bad(verdict, SIPWIRE_ESYSTEM, 500, "no SHA-1");
+    return bad(verdict, SIPWIRE_ENOMEM, 500, "no SHA-1");
   return SW_UPGRADE_GOOD;
 }
 

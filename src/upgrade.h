@@ -37,7 +37,7 @@ struct sw_upgrade_verdict {
 };
 
 /* sw_upgrade_request writes a client's request to |out|.  It returns 0,
-   SIPWIRE_ENOMEM, or SIPWIRE_ESYSTEM when there are no random bytes. */
+   or SIPWIRE_ENOMEM, also when there are no random bytes. */
 int sw_upgrade_request(struct sw_upgrade *upgrade,
                        const struct sw_target *target, struct sw_random *random,
                        struct sw_buffer *out);

@@ -3,9 +3,11 @@
 /* The names of error.c: those are part of the contract, so they are spelled
    out here instead of being taken from the X-macro again. */
 
+#include <errno.h>
 #include <limits.h>
 
 #include "sipwire.h"
+#include "error.h"
 #include "test.h"
 
 static const struct {
@@ -57,9 +59,30 @@ static void each_text_is_one_line_of_its_own(void) {
   }
   CHECK_STR(sipwire_error_text(SIPWIRE_OK), "no error");
   CHECK_STR(sipwire_error_text(SIPWIRE_ETIMEOUT), "time limit reached");
-  CHECK_STR(sipwire_error_text(SIPWIRE_ENOMEM), "out of memory");
+  CHECK_STR(sipwire_error_text(SIPWIRE_ENOMEM), "out of memory or descriptors");
   CHECK_STR(sipwire_error_text(SIPWIRE_ESYSTEM),
             "the operating system or a library refused");
+}
+
+static void errno_becomes_an_error(void) {
+  const struct {
+    int number, error;
+  } cases[] = {
+    {0, SIPWIRE_ECLOSED},
+    {ECONNREFUSED, SIPWIRE_EREFUSED},
+    {EADDRINUSE, SIPWIRE_EREFUSED},
+    {EACCES, SIPWIRE_EREFUSED},
+    {ETIMEDOUT, SIPWIRE_ETIMEOUT},
+    {ECONNRESET, SIPWIRE_ERESET},
+    {EPIPE, SIPWIRE_ERESET},
+    {EMFILE, SIPWIRE_ENOMEM},
+    {ENOBUFS, SIPWIRE_ENOMEM},
+    {ENETUNREACH, SIPWIRE_EUNREACHABLE},
+    {EADDRNOTAVAIL, SIPWIRE_EUNREACHABLE},
+    {12345, SIPWIRE_EUNREACHABLE},
+  };
+  for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    CHECK_INT(sw_error_of_errno(cases[i].number), cases[i].error);
 }
 
 static void other_numbers_are_unknown(void) {
@@ -94,6 +117,7 @@ static void phases_have_names(void) {
 int main(void) {
   RUN(each_error_has_its_name);
   RUN(each_text_is_one_line_of_its_own);
+  RUN(errno_becomes_an_error);
   RUN(other_numbers_are_unknown);
   RUN(states_have_names);
   RUN(phases_have_names);

@@ -19,11 +19,13 @@ kamailio.__index = kamailio
 local here = debug.getinfo(1, "S").source:match "^@(.*/)" or "./"
 local script = here .. "kamailio/kamailio.sh"
 
--- |options.dir| is an existing, empty directory with a short name.
+-- |options.dir| is an existing directory with a short name.  |options.port| is
+-- the first of its six ports (an earlier one's k.ws); default: free ones.
 function M.start(options)
   local self = setmetatable({ dir = options.dir }, kamailio)
   local command = { script, "run", self.dir, env = {
-    KAMAILIO_CERTS = options.certs or self.dir .. "/certs" } }
+    KAMAILIO_CERTS = options.certs or self.dir .. "/certs",
+    KAMAILIO_PORT = options.port } }
   for _, define in ipairs(options.defines or {}) do
     command[#command + 1] = define
   end

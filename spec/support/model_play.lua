@@ -17,6 +17,7 @@
 --                       behind it a call has a completion
 --   when WHAT CALL ...  in the next WHAT: first second (state_change
 --                       listeners) connect disconnect message done sent
+--   defer CALL ...      by a function that the loop is asked to call
 --   server DOES ...     the peer does that in one write; see model_words.lua.
 --                       It waits for the request first
 --   old DOES ...        the same with the link before the current one
@@ -28,14 +29,15 @@
 
 local uv = require "luv"
 local sipwire = require "sipwire"
+local peer = require "spec.support.model_peer"
 local rawpeer = require "spec.support.rawpeer"
 local run = require "spec.support.run"
 local models = require "spec.support.model"
 
-local frames = rawpeer.frames
 local M = {}
 local bench, play = {}, {}
 bench.__index, play.__index = bench, play
+for name, fn in pairs(peer) do play[name] = fn end
 
 local patience, haste = 600, 0.01
 
@@ -121,6 +123,14 @@ function play:saw_sent(name, err, code)
   self:react "sent"
 end
 
+function play:saw_deferred(name, calls)
+  if self.failure then return end
+  self:tell("deferred", function()
+    self:judge("  " .. name, self.model:deferred(name))
+  end)
+  if not self.failure then self:calls(calls) end
+end
+
 -- ---- calls -----------------------------------------------------------------
 
 function play:number()
@@ -195,127 +205,6 @@ function play:calls(words)
   end
 end
 
--- ---- the peer --------------------------------------------------------------
-
-local function describe_frame(f)
-  if not f.masked or not f.fin or f.rsv ~= 0 then return "malformed frame" end
-  if f.name ~= "close" then return f.name .. " " .. f.payload end
-  return "close " .. (frames.code(f.payload) or 1005)
-end
-
--- A good server echoes a close frame and ends the connection.
-function play:answer_close(link)
-  if not link.broken then
-    if self.model.mute then return end
-    self:peer(link, "close1000")
-  end
-  if not link.finished then self:peer(link, "fin") end
-end
-
-function play:read(link, connection)
-  while connection.size > 0 do
-    local frame, after = frames.parse(connection:peek())
-    if not frame then break end
-    connection:drop(after - 1)
-    local text = describe_frame(frame)
-    self:tell("frame", function()
-      self:judge(("    link %d: "):format(link.id) .. text,
-        self.model:frame(link, text))
-    end)
-    if frame.name == "close" then self:answer_close(link) end
-  end
-  if connection.how then
-    connection:close()
-    self.connections[link.id] = nil
-    self:judge(("    link %d: %s"):format(link.id, connection.how),
-      self.model:ended(link))
-  end
-end
-
--- The path of a request tells the link that it is for.
-function play:identify(connection)
-  local head = connection:read_head()
-  local serial, id = head.target:match "^/(%d+)/(%d+)$"
-  local link = tonumber(serial) == self.serial and
-    self.model.links[tonumber(id)]
-  if not link then return connection:close() end
-  connection.head = head
-  link.arrived = true
-  self.connections[link.id] = connection
-  self:note(("    link %d: request"):format(link.id))
-end
-
-function play:welcome()
-  local server, fresh = self.bench.server, self.bench.fresh
-  while server.waiting[1] do
-    fresh[#fresh + 1] = table.remove(server.waiting, 1)
-  end
-  for i = #fresh, 1, -1 do
-    local connection = fresh[i]
-    local complete = connection:peek():find("\r\n\r\n", 1, true)
-    if complete or connection.how then table.remove(fresh, i) end
-    if complete then
-      self:identify(connection)
-    elseif connection.how then
-      connection:close()
-    end
-  end
-end
-
-function play:serve()
-  self:welcome()
-  for _, link in ipairs(self.model.links) do
-    local connection = self.connections[link.id]
-    if connection then self:read(link, connection) end
-  end
-end
-
-local responses = {
-  accept = function(head) return rawpeer.response(head) end,
-  unagreed = function(head)
-    return rawpeer.response(head, { protocol = false })
-  end,
-  refuse = function()
-    return "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
-  end,
-}
-
-local function bytes_of(word, connection, list)
-  local bytes = responses[word] and responses[word](connection.head) or ""
-  for _, frame in ipairs(list) do
-    local fields = { opcode = frame[1], payload = frame[2] }
-    for key, value in pairs(frame[3] or {}) do fields[key] = value end
-    bytes = bytes .. frames.build(fields)
-  end
-  return bytes
-end
-
--- luv sends a FIN when it turns, the rest at once.
-local function finish(connection, word)
-  if word == "rst" then
-    connection:reset()
-  elseif word == "fin" then
-    connection:fin()
-    uv.run "nowait"
-  end
-end
-
-function play:peer(link, does)
-  local connection = link and self.connections[link.id]
-  if not connection then return end
-  local bytes, last = "", nil
-  for word in does:gmatch "%w+" do
-    local list = self.model:peer(link, word, self:number())
-    if list then
-      bytes = bytes .. bytes_of(word, connection, list)
-      last = word
-    end
-  end
-  if bytes ~= "" then connection:write(bytes) end
-  finish(connection, last)
-  if last == "rst" then self.connections[link.id] = nil end
-end
-
 -- ---- time ------------------------------------------------------------------
 
 function play:tick(idle)
@@ -380,6 +269,12 @@ function steps.when(self, rest)
   table.insert(self.reactions[kind], calls)
 end
 
+function steps.defer(self, calls)
+  local here, name = self.bench, "deferred " .. self:number()
+  self.model:defer(name)
+  here.loop:defer(function() here.current:saw_deferred(name, calls) end)
+end
+
 function steps.server(self, rest)
   local link = self.model.link
   self:turn_until(function()
@@ -403,6 +298,9 @@ end
 function play:finish()
   self.reactions = {}
   self:note "(end)"
+  self:turn_until(function()
+    return self.model.defers[1] and self.model.defers[1].name
+  end)
   if not self.model.disposed then self:calls "disconnect!" end
   self:settle()
   if self.t.state ~= "Disconnected" then

@@ -30,12 +30,14 @@ local function pick(random, list) return list[random(#list)] end
 
 -- What may come next, by the state that the transport is probably in.
 local steps = {
-  Disconnected = weigh "connect 12 call 4 when 5 tick 2 hide 1 settle 1",
+  Disconnected = weigh [[connect 12 call 4 when 5 tick 2 hide 1 settle 1
+    defer 1]],
   Connecting = weigh [[accept 12 refuse 2 lost 2 call 8 when 4 tick 3 settle 2
-    old 2 show 1]],
-  Connected = weigh [[server 10 lost 3 call 12 when 4 tick 3 settle 3 old 1]],
+    old 2 show 1 defer 4]],
+  Connected = weigh [[server 10 lost 3 call 12 when 4 tick 3 settle 3 old 1
+    defer 3]],
   Disconnecting = weigh [[call 8 connect 3 server 3 lost 1 tick 3 settle 3
-    old 1 when 2]],
+    old 1 when 2 defer 2]],
 }
 
 local calls = {
@@ -111,6 +113,11 @@ end
 function make.when(random)
   return ("when %s %s"):format(pick(random, callbacks),
     (some_calls(random, in_callback)))
+end
+
+-- Nobody knows whether it comes before or after what follows.
+function make.defer(random)
+  return "defer " .. some_calls(random, in_callback)
 end
 
 function make.accept(random)
