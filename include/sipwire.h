@@ -163,8 +163,9 @@ SIPWIRE_API int sipwire_loop_new(const struct sipwire_loop_config *config,
 SIPWIRE_API int sipwire_loop_free(struct sipwire_loop *loop);
 
 /* sipwire_loop_step begins a tick: it writes what was queued, waits for I/O
-   at most |timeout_ms| (0: not at all; negative: until something happens, or
-   nothing is left that could), and does the I/O.  What the tick brought is
+   at most |timeout_ms| (0: not at all; negative: without a limit, while there
+   is something to wait for), and does the I/O.  It may come back early with
+   nothing, and does so when a signal was handled.  What the tick brought is
    then to be fetched with sipwire_loop_next() until that returns 0, which
    ends the tick; what was not fetched is kept.  Returns 0 or SIPWIRE_EFORK,
    SIPWIRE_EDISPOSED. */

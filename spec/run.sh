@@ -215,7 +215,7 @@ valgrind=(valgrind -q --leak-check=full --errors-for-leak-kinds=definite
 stage_specs() {
   local lua
   for lua in "${luas[@]}"; do
-    run_specs "$lua" 240 "$lua" dev --
+    run_specs "$lua" 300 "$lua" dev --
   done
 }
 
@@ -234,7 +234,7 @@ stage_specs-asan() {
   local lua environment preload
   for lua in "${luas[@]}"; do
     asan_environment "$lua"
-    run_specs "$lua" 300 "$lua" asan "${environment[@]}" SIPWIRE_TIME_SCALE=4 --
+    run_specs "$lua" 400 "$lua" asan "${environment[@]}" SIPWIRE_TIME_SCALE=4 --
   done
 }
 
@@ -248,7 +248,7 @@ stage_specs-valgrind() {
       [ $((index % 2)) -eq "$half" ] && mine+=("${files[$index]}")
     done
     [ ${#mine[@]} -eq 0 ] && continue
-    run_specs "valgrind-$half" 420 lua5.4 dev SIPWIRE_TIME_SCALE=20 -- \
+    run_specs "valgrind-$half" 500 lua5.4 dev SIPWIRE_TIME_SCALE=20 -- \
       --exclude-tags=slow "${mine[@]}"
   done
 }
@@ -257,7 +257,7 @@ stage_specs-gc() {
   local lua environment preload
   for lua in lua5.1 lua5.4; do
     asan_environment "$lua"
-    run_specs "$lua" 420 "$lua" asan "${environment[@]}" SIPWIRE_GC_STRESS=1 \
+    run_specs "$lua" 500 "$lua" asan "${environment[@]}" SIPWIRE_GC_STRESS=1 \
       SIPWIRE_TIME_SCALE=20 -- --exclude-tags=slow
   done
 }

@@ -4,20 +4,13 @@
 
 local helper = require "spec.helper"
 local peers = require "spec.support.peers"
+local paths = require "spec.support.paths"
 local recorder = require "spec.support.recorder"
 local run = require "spec.support.run"
 
 helper.watch()
 
 -- ---- what has to happen ------------------------------------------------------
-
--- State on return of a call, by the state before it.
-local on_return = {
-  connect = { Disconnected = "Connecting", Connecting = "Connecting",
-    Connected = "Connected", Disconnecting = "Connecting" },
-  disconnect = { Disconnected = "Disconnected", Connecting = "Disconnecting",
-    Connected = "Disconnecting", Disconnecting = "Disconnecting" },
-}
 
 -- c0, d0: completions pending since the path; c1, d1, ...: of the operation.
 local told = {
@@ -103,154 +96,6 @@ local told = {
   ["timeout of disconnect"] = {
     Connected = "Disconnecting, down, Disconnected, d1",
     Disconnecting = "Disconnected, d0",
-  },
-}
-
--- ---- a transport and its peer ------------------------------------------------
-
-local world = {}
-world.__index = world
-
-local function new_world(peer, options)
-  local r = recorder.client(peer, options)
-  return setmetatable({ peer = peer, r = r, t = r.t }, world)
-end
-
-function world:call(what, name)
-  local before = self.t.state
-  assert.is_true(self.r[what](self.r, name))
-  assert.equal(on_return[what][before], self.t.state)
-end
-
--- "connect disconnect": each with the next number.
-function world:calls(list)
-  local counts = {}
-  for what in list:gmatch "%a+" do
-    counts[what] = (counts[what] or 0) + 1
-    self:call(what, what:sub(1, 1) .. counts[what])
-  end
-end
-
-function world:expect(text) self.r:expect(text) end
-
-function world:await(what, condition)
-  self.r:await(what, condition)
-end
-
-function world:connected()
-  self:call("connect")
-  self:expect "Connecting, Connected, up"
-end
-
-function world:disconnected()
-  self:call("disconnect")
-  self:expect "Disconnecting, down, Disconnected"
-end
-
--- ---- paths -------------------------------------------------------------------
-
--- Each returns what it had told and is not taken from the log yet.
-local paths = {
-  Disconnected = {
-    ["as it is"] = function() end,
-    ["after a refusal"] = function(w)
-      w.peer.refuse = true
-      w:call("connect", "c0")
-      w:expect "Connecting, Disconnected http, c0 http"
-      w.peer.refuse = false
-    end,
-    ["after disconnect"] = function(w)
-      w:connected()
-      w:disconnected()
-    end,
-    ["after the peer's close"] = function(w)
-      w:connected()
-      w.peer:hang_up()
-      w:expect "Disconnected closed, down closed"
-    end,
-    ["after an aborted connect"] = function(w)
-      w:call "connect"
-      w:call "disconnect"
-      w:expect "Connecting, Disconnecting, Disconnected"
-    end,
-  },
-  Connecting = {
-    ["from Disconnected"] = function(w)
-      w.peer.held = true
-      w:call("connect", "c0")
-      w:await("a request", function() return w.peer:asked() end)
-      w:expect "Connecting"
-    end,
-    ["from Disconnected, this tick"] = function(w)
-      w.peer.held = true
-      w:call("connect", "c0")
-      return "Connecting"
-    end,
-    ["from Disconnecting"] = function(w)
-      w:connected()
-      w.peer.held = true
-      w:call "disconnect"
-      w:expect "Disconnecting, down"
-      w:call("connect", "c0")
-      w:await("a request", function() return w.peer:asked() end)
-      w:expect "Connecting"
-    end,
-    ["from Connected by way of Disconnecting, this tick"] = function(w)
-      w:connected()
-      w.peer.held = true
-      w:call "disconnect"
-      w:call("connect", "c0")
-      return "Disconnecting, down, Connecting"
-    end,
-    ["from Connecting by way of Disconnecting, this tick"] = function(w)
-      w.peer.held = true
-      w:call "connect"
-      w:call "disconnect"
-      w:call("connect", "c0")
-      return "Connecting, Disconnecting, Connecting"
-    end,
-  },
-  Connected = {
-    ["for the first time"] = world.connected,
-    ["for the second time"] = function(w)
-      w:connected()
-      w:disconnected()
-      w:connected()
-    end,
-    ["from Connected by way of Disconnecting"] = function(w)
-      w:connected()
-      w:call "disconnect"
-      w:call "connect"
-      w:expect "Disconnecting, down, Connecting, Connected, up"
-    end,
-  },
-  Disconnecting = {
-    ["from Connected"] = function(w)
-      w:connected()
-      w.peer.held = true
-      w:call("disconnect", "d0")
-      w:expect "Disconnecting, down"
-    end,
-    ["from Connected, this tick"] = function(w)
-      w:connected()
-      w.peer.held = true
-      w:call("disconnect", "d0")
-      return "Disconnecting, down"
-    end,
-    ["from Connecting"] = function(w)
-      w.peer.held = true
-      w:call "connect"
-      w:await("a request", function() return w.peer:asked() end)
-      w:expect "Connecting"
-      w:call("disconnect", "d0")
-      return "Disconnecting"
-    end,
-    ["from Connecting, this tick"] = function(w)
-      w.peer.held = true
-      w:call "connect"
-      w:call("disconnect", "d0")
-      return "Connecting, Disconnecting"
-    end,
   },
 }
 
@@ -380,7 +225,7 @@ end
 -- ---- the matrix --------------------------------------------------------------
 
 local function each_path(fn)
-  for state, list in pairs(paths) do
+  for state, list in pairs(paths.states) do
     for name, path in pairs(list) do fn(state, name, path) end
   end
 end
@@ -393,7 +238,7 @@ for _, kind in ipairs { "sipwire", "raw" } do
       each_path(function(state, name, path)
         if not is_possible(operation, kind, state, name) then return end
         it("in " .. state .. " " .. name .. ", twice (C20)", function()
-          local w = new_world(peers[kind]())
+          local w = paths.new(peers[kind]())
           round(w, state, path, operation)
           round(w, state, path, operation)
         end)
@@ -411,7 +256,7 @@ local function in_parallel(operation, options)
     if operation.eager and state .. name == "Disconnectingfrom Connected" then
       return
     end
-    local w = new_world(peers.raw(), options)
+    local w = paths.new(peers.raw(), options)
     w.state, w.path, w.name = state, path, name
     table.insert(worlds, w)
   end)

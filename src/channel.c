@@ -245,6 +245,11 @@ void sw_channel_write(struct sw_channel *channel, const void *data,
     fail(channel, SIPWIRE_ETLS);
 }
 
+bool sw_channel_failed(const struct sw_channel *channel) {
+  return !channel->stream || channel->error ||
+         sw_stream_failed(channel->stream);
+}
+
 size_t sw_channel_unsent(const struct sw_channel *channel) {
   return channel->stream ? sw_stream_unsent(channel->stream) : 0;
 }

@@ -67,6 +67,9 @@ void sw_channel_skip(struct sw_channel *channel);
 void sw_channel_write(struct sw_channel *channel, const void *data,
                       size_t length);
 
+/* sw_channel_failed: it is ending, and what is written now is lost. */
+bool sw_channel_failed(const struct sw_channel *channel);
+
 /* Bytes on the wire: waiting, and handed to the kernel so far.  Written bytes
    of a secured channel count as encrypted. */
 size_t sw_channel_unsent(const struct sw_channel *channel);

@@ -56,7 +56,7 @@ enum { NEVER_SECONDS = 24 * 3600 };
 
 enum { READ_SIZE = 65536, CANARY_SIZE = 4096 };
 
-/* Waits longer than this are cut short by signals. */
+/* How long nothing happens until a loop counts as quiet. */
 enum { QUIET_MS = 100 };
 
 /* ---- Lists ------------------------------------------------------------- */
@@ -399,11 +399,14 @@ static void run_uv(struct sipwire_loop *loop, int timeout_ms) {
   uv_timer_stop(&loop->wait_timer);
 }
 
-/* libuv goes on waiting when a signal comes; a host wants to know of it, to
-   act on Ctrl-C.  So after a quiet moment we wait ourselves. */
-static void wait_for_long(struct sipwire_loop *loop, int timeout_ms) {
-  int limit = uv_backend_timeout(&loop->uv);
+/* libuv goes on waiting when a signal comes, but a host wants to know of it, to
+   act on Ctrl-C.  So the first wait is a short one, and when that was in vain
+   the next is our own, which a signal ends.  It costs a system call more, but
+   never while there is traffic. */
+static void wait_quietly(struct sipwire_loop *loop, int timeout_ms) {
   struct pollfd backend = {uv_backend_fd(&loop->uv), POLLIN, 0};
+  uv_update_time(&loop->uv);
+  int limit = uv_backend_timeout(&loop->uv);
   if (limit < 0 || (timeout_ms >= 0 && timeout_ms < limit))
     limit = timeout_ms;
   poll(&backend, 1, limit);
@@ -412,12 +415,14 @@ static void wait_for_long(struct sipwire_loop *loop, int timeout_ms) {
 static void wait_and_read(struct sipwire_loop *loop, int timeout_ms) {
   if (timeout_ms < 0 && !sipwire_loop_alive(loop))
     timeout_ms = 0; /* libwebsockets' own handles would wait for ever */
-  bool patient = timeout_ms < 0 || timeout_ms > QUIET_MS;
-  run_uv(loop, patient ? QUIET_MS : timeout_ms);
-  if (patient && loop->waited && !work_waits(loop)) {
-    wait_for_long(loop, timeout_ms < 0 ? -1 : timeout_ms - QUIET_MS);
-    run_uv(loop, 0);
+  if (timeout_ms && loop->quiet) {
+    wait_quietly(loop, timeout_ms);
+    timeout_ms = 0;
+  } else if (timeout_ms < 0 || timeout_ms > QUIET_MS) {
+    timeout_ms = QUIET_MS;
   }
+  run_uv(loop, timeout_ms);
+  loop->quiet = (timeout_ms == 0 || loop->waited) && !work_waits(loop);
 }
 
 static void flush_all(struct sipwire_loop *loop) {

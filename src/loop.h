@@ -76,6 +76,7 @@ struct sipwire_loop {
   bool in_tick;          /* between step() and the next() that returned 0 */
   bool in_uv;            /* inside uv_run() */
   bool waited;           /* until |wait_timer| expired */
+  bool quiet;            /* the last wait was in vain */
   const uint8_t *canary; /* a page that reads 0 in a forked child */
   uv_loop_t uv;
   uv_timer_t wait_timer;

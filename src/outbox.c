@@ -62,7 +62,8 @@ void sw_outbox_flush(struct sw_outbox *outbox) {
     return;
   sw_channel_write(outbox->channel, sw_buffer_bytes(&outbox->frames), length);
   sw_buffer_consume(&outbox->frames, length);
-  note_positions(outbox);
+  if (!sw_channel_failed(outbox->channel)) /* or they are never passed */
+    note_positions(outbox);
 }
 
 void sw_outbox_settle(struct sw_outbox *outbox, int error, sw_mark_fn settled) {

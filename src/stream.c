@@ -232,6 +232,10 @@ static void on_writable(struct sw_stream *stream) {
     stream->ops->progress(stream->arg);
 }
 
+bool sw_stream_failed(const struct sw_stream *stream) {
+  return stream->failed;
+}
+
 size_t sw_stream_unsent(const struct sw_stream *stream) {
   return sw_buffer_length(&stream->unsent);
 }

@@ -54,6 +54,9 @@ int sw_stream_adopt(struct sipwire_loop *loop, int fd,
    Failures come through |ended|. */
 void sw_stream_write(struct sw_stream *stream, const void *data, size_t length);
 
+/* sw_stream_failed: it is ending, and what is written now is lost. */
+bool sw_stream_failed(const struct sw_stream *stream);
+
 /* Bytes that the kernel did not take yet, and those that it took so far. */
 size_t sw_stream_unsent(const struct sw_stream *stream);
 uint64_t sw_stream_sent(const struct sw_stream *stream);

@@ -449,9 +449,9 @@ static inline void certificates_remove(void) {
 }
 
 static inline const char *certificate(const char *name) {
-  static char paths[4][600];
+  static char paths[16][600];
   static unsigned next;
-  char *path = paths[next++ % 4];
+  char *path = paths[next++ % 16];
   snprintf(path, sizeof paths[0], "%s/%s", certificates, name);
   return path;
 }

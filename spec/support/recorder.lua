@@ -171,7 +171,9 @@ function M.new(t)
 end
 
 function M.client(peer, options)
-  local given = { server = peer.url, loop = M.loop() }
+  local limit = 5 * run.scale
+  local given = { server = peer.url, loop = M.loop(),
+    connection_timeout = limit, disconnect_timeout = limit }
   for name, value in pairs(options or {}) do given[name] = value end
   local self = M.new(sipwire.new(given))
   function self.poll() peer:poll() end
