@@ -51,7 +51,8 @@ describe("a server's close frame", function()
       local reasons = { "", "going away", ("x"):rep(123),
                         ("\195\164"):rep(61), "a\0b" }
       for _, code in ipairs { 1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010,
-                              1011, 1012, 1013, 1014, 3000, 3999, 4000, 4999 } do
+                              1011, 1012, 1013, 1014, 3000, 3999, 4000,
+                              4999 } do
         local reason = reasons[code % #reasons + 1]
         local peer = open()
         peer:send("close", frames.close(code, reason))
@@ -276,6 +277,27 @@ describe("a lost connection", function()
     assert.equal("bye", info.close_reason)
     assert.same({ "last" }, seen.messages)
   end)
+
+  it("loses no message that came before it, though a write noticed first",
+    function()
+      begin()
+      local rest = { last = "reset",
+                     [frames.close(4001)] = "closed" }
+      for payload, code in pairs(rest) do
+        local peer = open()
+        -- at once, with no turn of our loop in between
+        peer.handle:try_write(frames.build { payload = "before" } ..
+          frames.build { payload = payload,
+                         opcode = code == "closed" and "close" or "text" })
+        peer:reset()
+        t:send "fails"
+        local info = down()
+        assert.equal(code, seen.code)
+        assert.equal(code == "reset" and 1006 or 4001, info.close_code)
+        assert.same({ "before", code == "reset" and payload or nil },
+          seen.messages)
+      end
+    end)
 
   it("takes with it what was not written, and says so (C31) #slow",
     function()

@@ -93,4 +93,55 @@ describe("the end of a connection", function()
     peer:send "anybody there?"
     r:expect ""
   end)
+
+  -- In the tick in which the end was read, and before it is applied.
+  local function ended_already(options)
+    local r, peer, link = connected(options)
+    link.c:reset()
+    local function act(fn)
+      local came = false
+      r.t.loop:timer(0, recorder.callback(function()
+        assert.equal("Connected", r.t.state)
+        came = true
+        fn(r.t)
+      end))
+      r.t.loop:step(0)
+      assert.is_true(came)
+    end
+    return r, peer, act
+  end
+
+  it("that disconnect() came before is not told (C35, rule 2)", function()
+    local r, _, act = ended_already()
+    act(function(t) t:disconnect(r:done "d1") end)
+    r:expect "Disconnecting, down, Disconnected, d1"
+  end)
+
+  it("does not end the next connection (C13, rule 9)", function()
+    local r, peer, act = ended_already()
+    act(function(t)
+      t:disconnect(r:done "d1")
+      t:connect(r:done "c1")
+    end)
+    r:expect "Disconnecting, down, Connecting, d1 aborted, Connected, up, c1"
+    assert.equal(2, #peer.links)
+    r:down()
+  end)
+
+  it("is not told after dispose() (C45, rule 7)", function()
+    local r, _, act = ended_already()
+    act(function(t) t:dispose() end)
+    r:expect ""
+  end)
+
+  it("waits until what was caused before is told (rule 2)", function()
+    local r, _, act = ended_already()
+    act(function(t)
+      t:connect(r:done "c1")
+      t:connect(r:done "c2")
+    end)
+    r:within("c1", function(t) assert.equal("Connected", t.state) end)
+    r:within("c2", function(t) assert.equal("Connected", t.state) end)
+    r:expect "c1, c2, Disconnected reset, down reset"
+  end)
 end)

@@ -45,7 +45,8 @@ describe("a sent message", function()
       expect(peer, "text", text)
     end
     for _, bytes in ipairs { broken, "\128", "\195", "\237\160\128",
-                             "\192\128", "\244\144\128\128", "a\240\159\152" } do
+                             "\192\128", "\244\144\128\128",
+                             "a\240\159\152" } do
       t:send(bytes)
       expect(peer, "binary", bytes)
     end

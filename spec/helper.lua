@@ -81,6 +81,12 @@ if run.gc_stress then
   collectgarbage("setstepmul", 400)
 end
 
+-- luv writes to sockets and pipes that nobody reads any more; the signal for
+-- that would end the run without a word.
+local broken_pipe = uv.new_signal()
+broken_pipe:start("sigpipe", function() end)
+broken_pipe:unref()
+
 -- ---- things that live as long as the run -----------------------------------
 
 local exits = {}

@@ -6,16 +6,25 @@ local helper = require "spec.helper"
 local kamailio = require "spec.support.kamailio"
 local pair = require "spec.support.pair"
 local phone = require "spec.support.phone"
-local scale = require "spec.support.run".scale
+local run = require "spec.support.run"
 local sip = require "spec.support.sip"
 
 local run_until = helper.run_until
+local scale = run.scale
 
 helper.watch()
 
+-- Our own, as one spec stops it and starts it again.
 local k
 
-setup(function() k = helper.kamailio "NO_AUTH" end)
+local function start(port)
+  k = kamailio.start { dir = k and k.dir or helper.tmpdir(), port = port,
+                       certs = helper.certs(), defines = { "NO_AUTH" } }
+  run.untrack(k.process)
+end
+
+setup(function() start() end)
+teardown(function() k:stop() end)
 
 local function open(scheme, more) return phone.open(k, scheme, more) end
 
@@ -179,11 +188,8 @@ end
 describe("a Kamailio that goes away", function()
   it("ends its connections; connect() works again when it is back (C20, C35)",
     function()
-      local options = { dir = helper.tmpdir(), certs = helper.certs(),
-                        defines = { "NO_AUTH" } }
-      local server = kamailio.start(options)
-      local phones = { phone.open(server, "ws"), phone.open(server, "wss") }
-      server:stop()
+      local phones = { open "ws", open "wss" }
+      k:stop()
       for _, p in ipairs(phones) do
         is_lost(p)
         local outcome = pair.finish(pair.connect(p.t))
@@ -191,8 +197,7 @@ describe("a Kamailio that goes away", function()
         assert.equal("tcp", outcome.info.phase)
         p.seen.states = {}
       end
-      options.port = server.ws
-      kamailio.start(options)
+      start(k.ws)
       for _, p in ipairs(phones) do
         assert.is_nil(pair.finish(pair.connect(p.t)).err)
         phone.check_registered(p:ask(p.user:register()), p.user)

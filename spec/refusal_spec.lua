@@ -186,7 +186,8 @@ describe("a wrong 101", function()
   it("in Sec-WebSocket-Extensions fails (R25)", function()
     none_of("http", {
       deflate = extra "Sec-WebSocket-Extensions: permessage-deflate",
-      unknown = extra("sec-websocket-extensions:", "Sec-WebSocket-Extensions: x"),
+      unknown = extra("sec-websocket-extensions:",
+        "Sec-WebSocket-Extensions: x"),
     })
   end)
 

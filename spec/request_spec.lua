@@ -15,7 +15,8 @@ local scale = run.scale
 helper.watch()
 
 local function listen(options)
-  local given = { on_connection = function(t) t:dispose() end }
+  local given = { connection_timeout = 5 * scale,
+                  on_connection = function(t) t:dispose() end }
   for name, value in pairs(options or {}) do given[name] = value end
   local listener = assert(sipwire.listen(given))
   run.track { close = function() listener:close() end }
@@ -171,7 +172,8 @@ describe("a request", function()
       assert.equal("websocket", answer:get "Upgrade")
       expect_refusal(answer, peer, 426)
     end
-    refuses(listener, 426, { twice = request(nil, "Sec-WebSocket-Version: 13") })
+    refuses(listener, 426, {
+      twice = request(nil, "Sec-WebSocket-Version: 13") })
   end)
 
   it("that wants no WebSocket, or no SIP, is refused with 400", function()
@@ -251,7 +253,8 @@ describe("on_request", function()
       on_request = function(r) seen = r end,
       on_connection = function(t, r) given = r t:dispose() end,
     }
-    peer = select(2, ask(listener, request({ line = "GET /a%20b?c=d?e HTTP/1.1" },
+    peer = select(2, ask(listener, request(
+      { line = "GET /a%20b?c=d?e HTTP/1.1" },
       "X-Many: 1", "x-many:  2 ", "Cookie: a=b")))
     run_until(function() return given end)
     assert.equal(seen, given)

@@ -60,6 +60,7 @@ job() {
   while [ -n "${busy[$slot]-}" ]; do slot=$((slot + 1)); done
   jobs_judge+=("$judge") jobs_name+=("$name")
   log=$(log_of "$number")
+  rm -f "$log.end"
   (
     begin=$EPOCHSECONDS
     SIPWIRE_JOB=$slot timeout -k 10 "$limit" "$@" </dev/null >"$log" 2>&1 &
@@ -89,7 +90,8 @@ finish() {
   while [ ${#busy[@]} -gt 0 ]; do reap; done
   for number in "${!jobs_name[@]}"; do
     log=$(log_of "$number")
-    read -r code time <"$log.end"
+    code=137 time=0 # unless it came to its end
+    [ -e "$log.end" ] && read -r code time <"$log.end"
     read -r good bad < <("judge_${jobs_judge[$number]}" "$log" "$code")
     verdict=ok
     if [ "$code" -ne 0 ] && [ "$bad" -eq 0 ]; then

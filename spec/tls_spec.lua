@@ -19,7 +19,7 @@ local function listen(name, more)
   local tls = { cert_file = file(name .. ".pem"), key_file = file(key) }
   for option, value in pairs(more and more.tls or {}) do tls[option] = value end
   local listener = assert(sipwire.listen { tls = tls,
-    address = more and more.address,
+    address = more and more.address, connection_timeout = 5 * run.scale,
     on_connection = more and more.on_connection or function() end })
   run.track { close = function() listener:close() end }
   return listener
@@ -36,7 +36,7 @@ local function url(listener, host)
 end
 
 local function attempt(server, tls)
-  local t = sipwire.new { server = server, tls = tls }
+  local t = pair.client { server = server, tls = tls }
   local outcome = pair.finish(pair.connect(t))
   t:disconnect()
   pair.gone(t)
@@ -167,7 +167,8 @@ describe("the ClientHello", function()
 
   it("names the host, but never an address (R18)", function()
     assert.same({ "localhost" }, hello_of("localhost").names)
-    assert.same({ "localhost" }, hello_of("localhost", { verify = false }).names)
+    assert.same({ "localhost" },
+      hello_of("localhost", { verify = false }).names)
     assert.is_nil(hello_of("127.0.0.1").has[0])
     assert.is_nil(hello_of("[::1]").has[0])
     assert.is_nil(hello_of("localhost", { server_name = "127.0.0.1" }).has[0])

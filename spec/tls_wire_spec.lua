@@ -25,10 +25,8 @@ end
 -- A listener that speaks TLS, and a list of the transports it accepted.
 local function listen(tls, options)
   local accepted = {}
-  local given = { tls = server_tls(tls), on_connection = function(t)
-    table.insert(accepted, t)
-    if accepted.setup then accepted.setup(t) end
-  end }
+  local given = { tls = server_tls(tls), connection_timeout = 5 * run.scale,
+                  on_connection = function(t) table.insert(accepted, t) end }
   for name, value in pairs(options or {}) do given[name] = value end
   local listener = assert(sipwire.listen(given))
   run.track { close = function() listener:close() end }
@@ -257,7 +255,8 @@ describe("TLS", function()
   end)
 
   it("1.2 ciphers are chosen with ciphers", function()
-    local p, port = s_server("-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256")
+    local p, port = s_server("-tls1_2", "-cipher",
+      "ECDHE-ECDSA-AES128-GCM-SHA256")
     local outcome = attempt_until_there(p, port,
       { ciphers = "ECDHE-ECDSA-AES256-GCM-SHA384" })
     p:stop()

@@ -186,6 +186,7 @@ static inline void note_request(struct party *party,
     party->request = event->request;
     return;
   }
+  sipwire_transport_free(guest->transport); /* of an earlier connection */
   guest->state = SIPWIRE_CONNECTED;
   guest->freed = false;
   CHECK_INT(sipwire_request_accept(event->request, guest, &guest->transport), 0);
@@ -229,11 +230,14 @@ static inline int64_t scaled(int64_t ms) {
   return ms * (factor > 0 ? factor : 1);
 }
 
+static unsigned events_seen;
+
 /* An event may free the loop that it came from. */
 static inline void host_fetch(int index) {
   struct sipwire_event event;
   while (hosts[index].loop &&
          sipwire_loop_next(hosts[index].loop, &event) > 0) {
+    events_seen++;
     note(&event);
     if (on_each_event)
       on_each_event(&event);
@@ -250,6 +254,17 @@ static inline void turn(int wait_ms) {
   }
 }
 
+/* A wait in one loop must not keep another one waiting that has work. */
+static inline void patient_turn(void) {
+  static unsigned seen, idle;
+  int loops = 0;
+  for (int i = 0; i < HOSTS; i++)
+    loops += hosts[i].loop != NULL;
+  idle = seen == events_seen ? idle + 1 : 0;
+  seen = events_seen;
+  turn(loops == 1 || idle > 100);
+}
+
 static inline void turns(int count) {
   while (count-- > 0)
     turn(0);
@@ -260,7 +275,7 @@ static inline void turns(int count) {
   do {                                                                         \
     int64_t until_ = now_ms() + scaled(LIMIT_MS);                              \
     while (!(condition) && now_ms() < until_)                                  \
-      turn(1);                                                                 \
+      patient_turn();                                                          \
     CHECK(condition);                                                          \
   } while (0)
 

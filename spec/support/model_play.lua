@@ -295,6 +295,13 @@ function play:step(step)
   return self:calls(step)
 end
 
+function play:steps(sequence)
+  for step in sequence:gmatch "[^;]+" do
+    if not self.failure then self:step(step:match "^%s*(.*)$") end
+  end
+  self:finish()
+end
+
 function play:finish()
   self.reactions = {}
   self:note "(end)"
@@ -310,34 +317,38 @@ end
 
 -- ---- the bench -------------------------------------------------------------
 
-local function url_of(bench_)
-  local self = bench_.current
-  self.opened = self.opened + 1
-  local server = self.model.hidden and bench_.dead or bench_.server
-  return server:url(("/%d/%d"):format(self.serial, self.opened))
+function bench:next_url()
+  local p = self.current
+  p.opened = p.opened + 1
+  local server = p.model.hidden and self.dead or self.server
+  return server:url(("/%d/%d"):format(p.serial, p.opened))
 end
 
 local function add_callbacks(self, t)
+  local function saw(which, told, text)
+    if told ~= t then text = text .. ", of " .. tostring(told) end
+    self.current:saw(which, text)
+  end
   for _, which in ipairs { "first", "second" } do
-    t.state_change:add_listener(function(state, previous, _, ...)
-      self.current:saw(which, ("%s listener: %s from %s%s"):format(which,
-        state, previous, outcome(...)))
+    t.state_change:add_listener(function(state, previous, told, ...)
+      saw(which, told, ("%s listener: %s from %s%s"):format(which, state,
+        previous, outcome(...)))
     end)
   end
-  function t.on_connect() self.current:saw("connect", "on_connect") end
-  function t.on_disconnect(_, ...)
-    self.current:saw("disconnect", "on_disconnect" .. outcome(...))
+  function t.on_connect(told) saw("connect", told, "on_connect") end
+  function t.on_disconnect(told, ...)
+    saw("disconnect", told, "on_disconnect" .. outcome(...))
   end
-  function t.on_message(_, message, binary)
+  function t.on_message(told, message, binary)
     local kind = binary and "binary " or "text "
-    self.current:saw("message", "on_message " .. kind .. message)
+    saw("message", told, "on_message " .. kind .. message)
   end
 end
 
 function bench:transport(disconnect_timeout)
   local t = sipwire.new { loop = self.loop, connection_timeout = patience,
     disconnect_timeout = disconnect_timeout,
-    server = function() return url_of(self) end }
+    server = function() return self:next_url() end }
   add_callbacks(self, t)
   return t
 end
@@ -373,19 +384,15 @@ end
 function bench:play(sequence)
   self.serial = self.serial + 1
   local kind = sequence:find "^mute" and "hasty" or "patient"
-  local self_ = setmetatable({ bench = self, serial = self.serial,
+  local p = setmetatable({ bench = self, serial = self.serial,
     model = models.new { mute = kind == "hasty" }, opened = 0, trace = {},
     reactions = {}, connections = {}, t = self:get_transport(kind) }, play)
-  self_.model.reached = self.reached
-  self.current = self_
-  for step in sequence:gmatch "[^;]+" do
-    if not self_.failure then self_:step(step:match "^%s*(.*)$") end
-  end
-  self_:finish()
-  if self_.model.disposed then self[kind] = nil end
-  if self_.failure then
-    return self_.failure, table.concat(self_.trace, "\n")
-  end
+  p.model.reached = self.reached
+  self.current = p
+  local ok, err = xpcall(function() p:steps(sequence) end, debug.traceback)
+  if not ok then p:judge("raised", err) end
+  if p.model.disposed then self[kind] = nil end
+  if p.failure then return p.failure, table.concat(p.trace, "\n") end
 end
 
 return M

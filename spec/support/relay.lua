@@ -27,7 +27,8 @@ end
 -- Passes on what came; the end of one side becomes the FIN of the other.
 local function pass(from, to, note)
   while true do
-    run.wait(function() return #from:peek() > 0 or from:ended() end, 60, "bytes")
+    run.wait(function() return #from:peek() > 0 or from:ended() end, 60,
+      "bytes")
     local bytes = from:peek()
     from:drop(#bytes)
     if bytes ~= "" then to:write(note(bytes) or bytes) end

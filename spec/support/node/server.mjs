@@ -154,7 +154,7 @@ function sendParts(ws, payload, parts) {
 const commands = {
   CLOSE: (ws, [code, ...reason]) =>
     code ? ws.close(Number(code), reason.join(" ")) : ws.close(),
-  TERMINATE: (ws) => ws._socket.resetAndDestroy(),
+  TERMINATE: (ws) => (ws._socket._parent ?? ws._socket).resetAndDestroy(),
   FIN: (ws) => ws._socket.end(),
   TEXT: (ws, [n]) => ws.send(Buffer.alloc(Number(n), letters),
     { binary: false }),

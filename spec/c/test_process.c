@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/* What the library does to the process it is in: descriptors, signals,
+   limits, stderr; and what it does when descriptors run out. */
+#define _GNU_SOURCE
+#include "host.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/mman.h>
+
+static struct party listener, client, served;
+
+static void couple_open(bool secure, const char *host) {
+  struct sipwire_tls_config tls = server_tls();
+  struct sipwire_config config = client_config();
+  if (!hosts[0].loop)
+    host_open(0);
+  memset(&served, 0, sizeof served);
+  party_listen(&listener, hosts[0].loop, NULL, secure ? &tls : NULL, NULL);
+  listener.accept_as = &served;
+  party_client(&client, hosts[0].loop, secure ? "wss" : "ws", host, &listener,
+               &config);
+}
+
+static void couple_close(void) {
+  party_free(&client);
+  party_free(&served);
+  party_free(&listener);
+  host_close(0);
+}
+
+static void converse(void) {
+  memset(client.done, 0, sizeof client.done);
+  served.messages = 0;
+  CHECK_INT(sipwire_transport_connect(client.transport, 1), 0);
+  RUN_UNTIL(client.done[1]);
+  CHECK_INT(client.state, SIPWIRE_CONNECTED);
+  CHECK_INT(party_send(&client, "hello", 2), 0);
+  RUN_UNTIL(served.messages == 1);
+  CHECK_INT(sipwire_transport_disconnect(client.transport, 3), 0);
+  RUN_UNTIL(client.done[3] && served.state == SIPWIRE_DISCONNECTED);
+}
+
+/* ---- Loops ------------------------------------------------------------- */
+
+static void three_hundred_loops_in_a_row(void) {
+  unsigned before = descriptors();
+  for (int i = 0; i < 300; i++) {
+    host_open(0);
+    host_close(0);
+  }
+  CHECK_INT(descriptors(), before);
+}
+
+static void many_loops_at_once(void) {
+  for (int i = 0; i < HOSTS; i++)
+    host_open(i);
+  couple_open(true, "127.0.0.1");
+  converse();
+  for (int i = 1; i < HOSTS; i++)
+    host_close(i);
+  couple_close();
+}
+
+static void a_conversation_leaves_no_descriptor(void) {
+  unsigned before = descriptors();
+  for (int i = 0; i < 4; i++) {
+    couple_open(i & 1, i & 2 ? "localhost" : "127.0.0.1");
+    converse();
+    CHECK(sipwire_loop_pollfd(hosts[0].loop) >= 0);
+    couple_close();
+    CHECK_INT(descriptors(), before);
+  }
+}
+
+static void descriptors_go_with_their_connection(void) {
+  couple_open(false, "127.0.0.1");
+  unsigned before = descriptors();
+  for (int i = 0; i < 20; i++)
+    converse();
+  RUN_UNTIL(descriptors() == before);
+  couple_close();
+}
+
+/* ---- Signals, limits, stderr ------------------------------------------- */
+
+static void on_pipe(int number) {
+  (void)number;
+}
+
+static void signals_and_limits_stay(void) {
+  struct sigaction action, mine;
+  struct rlimit limit, after;
+  sigset_t blocked, blocked_after;
+  memset(&mine, 0, sizeof mine);
+  mine.sa_handler = on_pipe;
+  mine.sa_flags = SA_RESTART;
+  void (*const handlers[])(int) = {SIG_DFL, SIG_IGN, on_pipe};
+  CHECK_INT(getrlimit(RLIMIT_NOFILE, &limit), 0);
+  CHECK_INT(sigprocmask(SIG_SETMASK, NULL, &blocked), 0);
+  for (int i = 0; i < 3; i++) {
+    mine.sa_handler = handlers[i];
+    CHECK_INT(sigaction(SIGPIPE, &mine, NULL), 0);
+    couple_open(false, "localhost");
+    CHECK_INT(sigaction(SIGPIPE, NULL, &action), 0);
+    CHECK(action.sa_handler == handlers[i] && action.sa_flags & SA_RESTART);
+    converse();
+    couple_close();
+    CHECK_INT(sigaction(SIGPIPE, NULL, &action), 0);
+    CHECK(action.sa_handler == handlers[i]);
+  }
+  mine.sa_handler = SIG_DFL;
+  CHECK_INT(sigaction(SIGPIPE, &mine, NULL), 0);
+  CHECK_INT(getrlimit(RLIMIT_NOFILE, &after), 0);
+  CHECK(limit.rlim_cur == after.rlim_cur && limit.rlim_max == after.rlim_max);
+  CHECK_INT(sigprocmask(SIG_SETMASK, NULL, &blocked_after), 0);
+  for (int number = 1; number < 32; number++)
+    CHECK_INT(sigismember(&blocked, number),
+              sigismember(&blocked_after, number));
+}
+
+/* With SIGPIPE deadly as it is by default. */
+static void writing_to_a_reset_connection_is_survived(void) {
+  couple_open(false, "127.0.0.1");
+  int fd = raw_socket();
+  raw_connect(fd, sipwire_listener_port(listener.listener));
+  raw_ask(fd);
+  RUN_UNTIL(served.transport);
+  raw_reset(fd);
+  CHECK_INT(party_send(&served, "one", 1), 0);
+  turn(0);
+  sipwire_transport_send(served.transport, "two", 3, SIPWIRE_FRAME_AUTO, 2);
+  RUN_UNTIL(served.state == SIPWIRE_DISCONNECTED && served.done[1]);
+  couple_close();
+}
+
+static int stderr_kept, stderr_memory;
+
+static void stderr_catch(void) {
+  fflush(stderr);
+  stderr_kept = fcntl(2, F_DUPFD_CLOEXEC, 3);
+  stderr_memory = memfd_create("stderr", MFD_CLOEXEC);
+  CHECK(stderr_kept >= 0 && stderr_memory >= 0 && dup2(stderr_memory, 2) == 2);
+}
+
+static void stderr_release(void) {
+  char text[256] = "";
+  fflush(stderr);
+  dup2(stderr_kept, 2);
+  close(stderr_kept);
+  CHECK(pread(stderr_memory, text, sizeof text - 1, 0) >= 0);
+  CHECK_STR(text, "");
+  close(stderr_memory);
+}
+
+static void nothing_is_said_on_stderr(void) {
+  stderr_catch();
+  for (int secure = 0; secure < 2; secure++) {
+    couple_open(secure, "localhost");
+    converse();
+    party_free(&listener); /* refused */
+    CHECK_INT(sipwire_transport_connect(client.transport, 4), 0);
+    RUN_UNTIL(client.done[4]);
+    couple_close();
+  }
+  stderr_release();
+}
+
+/* ---- Descriptors run out ----------------------------------------------- */
+
+enum { FILLERS = 256 };
+
+static int fillers[FILLERS], filler_count;
+static struct rlimit usual_limit;
+
+/* Leaves |spare| descriptors. */
+static void exhaust(int spare) {
+  struct rlimit low;
+  CHECK_INT(getrlimit(RLIMIT_NOFILE, &usual_limit), 0);
+  low = usual_limit;
+  low.rlim_cur = 128;
+  CHECK_INT(setrlimit(RLIMIT_NOFILE, &low), 0);
+  for (filler_count = 0; filler_count < FILLERS; filler_count++)
+    if ((fillers[filler_count] = fcntl(0, F_DUPFD_CLOEXEC, 0)) < 0)
+      break;
+  CHECK_INT(errno, EMFILE);
+  CHECK(spare <= filler_count);
+  while (spare-- > 0)
+    close(fillers[--filler_count]);
+}
+
+static void recover(void) {
+  while (filler_count > 0)
+    close(fillers[--filler_count]);
+  CHECK_INT(setrlimit(RLIMIT_NOFILE, &usual_limit), 0);
+}
+
+static void a_loop_needs_descriptors(void) {
+  int made = 0, error = 0;
+  stderr_catch();
+  for (int spare = 0; spare < 16; spare++) {
+    exhaust(spare);
+    error = host_try(0);
+    CHECK(error == 0 || error == SIPWIRE_ESYSTEM);
+    if (!error) {
+      host_close(0);
+      made++;
+    }
+    int left = 0, fds[32];
+    while (left < 32 && (fds[left] = fcntl(0, F_DUPFD_CLOEXEC, 0)) >= 0)
+      left++;
+    CHECK_INT(left, spare); /* nothing was kept */
+    while (left > 0)
+      close(fds[--left]);
+    recover();
+  }
+  CHECK(made > 0 && made < 16);
+  stderr_release();
+}
+
+static void a_pollfd_needs_descriptors(void) {
+  host_open(0);
+  for (int spare = 0; spare < 2; spare++) {
+    exhaust(spare);
+    CHECK_INT(sipwire_loop_pollfd(hosts[0].loop), SIPWIRE_ESYSTEM);
+    CHECK(sipwire_loop_message(hosts[0].loop)[0] != '\0');
+    recover();
+  }
+  CHECK(sipwire_loop_pollfd(hosts[0].loop) >= 0);
+  host_close(0);
+}
+
+static void a_listener_needs_descriptors(void) {
+  struct sipwire_listener_config config;
+  struct sipwire_listener *made = NULL;
+  memset(&config, 0, sizeof config);
+  host_open(0);
+  exhaust(0);
+  CHECK_INT(sipwire_listener_new(hosts[0].loop, &config, &made),
+            SIPWIRE_ESYSTEM);
+  CHECK(!made);
+  recover();
+  host_close(0);
+}
+
+static void connect_without_descriptors(bool secure, const char *host) {
+  couple_open(secure, host);
+  for (int spare = 0; spare < 2; spare++) {
+    unsigned tag = 10 + (unsigned)spare;
+    exhaust(spare);
+    CHECK_INT(sipwire_transport_connect(client.transport, tag), 0);
+    RUN_UNTIL(client.done[tag] || (spare && client.state == SIPWIRE_CONNECTING &&
+                                   hosts[0].warnings));
+    recover();
+    RUN_UNTIL(client.done[tag]); /* or it was the server's end that failed */
+    CHECK(spare || client.error == SIPWIRE_ESYSTEM ||
+          client.error == SIPWIRE_EDNS);
+    CHECK(spare || client.state == SIPWIRE_DISCONNECTED);
+  }
+  CHECK_INT(sipwire_transport_disconnect(client.transport, 0), 0);
+  RUN_UNTIL(client.state == SIPWIRE_DISCONNECTED);
+  party_forget(&client);
+  converse();
+  couple_close();
+}
+
+static void a_connect_needs_descriptors(void) {
+  for (int secure = 0; secure < 2; secure++) {
+    connect_without_descriptors(secure, "127.0.0.1");
+    connect_without_descriptors(secure, "localhost");
+  }
+}
+
+static void a_listener_serves_again_after_a_shortage(void) {
+  enum { CLIENTS = 5 };
+  int fds[CLIENTS], accepted = 0;
+  couple_open(false, "127.0.0.1");
+  for (int i = 0; i < CLIENTS; i++)
+    fds[i] = raw_socket();
+  exhaust(2);
+  for (int i = 0; i < CLIENTS; i++) {
+    raw_connect(fds[i], sipwire_listener_port(listener.listener));
+    raw_ask(fds[i]);
+  }
+  listener.accept_as = NULL;
+  RUN_UNTIL(hosts[0].warnings > 0);
+  /* it does not spin meanwhile: the descriptor stays silent */
+  int64_t start = now_ms();
+  unsigned steps = 0;
+  while (now_ms() - start < 250 && ++steps < 100000)
+    CHECK_INT(sipwire_loop_step(hosts[0].loop, 50), 0);
+  CHECK(steps < 60);
+  CHECK(hosts[0].warnings < 12);
+  recover();
+  while (accepted < CLIENTS) {
+    RUN_UNTIL(listener.request);
+    if (!listener.request)
+      break;
+    CHECK_INT(sipwire_request_refuse(listener.request, 503, NULL, NULL, 0), 0);
+    listener.request = NULL;
+    accepted++;
+  }
+  for (int i = 0; i < CLIENTS; i++) {
+    RUN_UNTIL(raw_closed(fds[i]));
+    close(fds[i]);
+  }
+  listener.accept_as = &served;
+  converse();
+  couple_close();
+}
+
+#define TEST(test) (RUN(test), all_is_gone(before))
+
+int main(void) {
+  warm_up();
+  certificates_make();
+  unsigned before = descriptors();
+  TEST(three_hundred_loops_in_a_row);
+  TEST(many_loops_at_once);
+  TEST(a_conversation_leaves_no_descriptor);
+  TEST(descriptors_go_with_their_connection);
+  TEST(signals_and_limits_stay);
+  TEST(writing_to_a_reset_connection_is_survived);
+  TEST(nothing_is_said_on_stderr);
+  TEST(a_loop_needs_descriptors);
+  TEST(a_pollfd_needs_descriptors);
+  TEST(a_listener_needs_descriptors);
+  TEST(a_connect_needs_descriptors);
+  TEST(a_listener_serves_again_after_a_shortage);
+  certificates_remove();
+  return test_summary("process");
+}
