@@ -209,7 +209,7 @@ describe("disconnect() after many send()s", function()
   end)
 end)
 
-describe("a message that is lost #slow", function()
+describe("a message that is lost", function()
   -- Fills the pipe to a peer that does not read, then |act|s; all sends are
   -- done exactly once (the recorder checks it), each told after the end.
   local function lost(act, code, options)
@@ -235,7 +235,7 @@ describe("a message that is lost #slow", function()
     return r
   end
 
-  it("is told when the link is reset (C31)", function()
+  it("is told when the link is reset #slow (C31)", function()
     local r = lost(function(_, link)
       link.c:reset()
       return 2
@@ -243,19 +243,19 @@ describe("a message that is lost #slow", function()
     assert.equal("Disconnected", r.t.state)
   end)
 
-  it("is told when a keep-alive is not answered (C31)", function()
+  it("is told when a keep-alive is not answered #slow (C31)", function()
     lost(function() return 2 end, "timeout", { keep_alive_interval = 0.05,
                                                keep_alive_timeout = 0.05 })
   end)
 
-  it("is told when the closing takes too long (C27, C31)", function()
+  it("is told when the closing takes too long #slow (C27, C31)", function()
     lost(function(r)
       r:disconnect "d1"
       return 4
     end, "timeout", { disconnect_timeout = 0.1 })
   end)
 
-  it("is told when its link was let go (C13, C31)", function()
+  it("is told when its link was let go #slow (C13, C31)", function()
     local r, _, link = connected({ send_queue_limit = 2 ^ 26 },
       { recv_buffer = 4096 })
     link.c:pause()

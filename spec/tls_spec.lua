@@ -113,6 +113,12 @@ describe("a server's certificate", function()
     connects(url(listener), trust { server_name = "EXAMPLE.test" })
     connects(url(listener), trust { server_name = "example.test." })
     connects(url(listener, "localhost"), trust { server_name = "::1" })
+    for _, bad in ipairs { ".example.test", "a..test", "a b", "[::1]", "1.2.3" } do
+      local ok, err = pcall(sipwire.new,
+        { server = "wss://h/", tls = { server_name = bad } })
+      assert.is_false(ok, bad)
+      assert.is_truthy(err:find("tls.server_name: host ", 1, true), err)
+    end
     fails("IP address mismatch", url(listener, "localhost"),
       trust { server_name = "127.0.0.3" })
     local wild = listen "wildcard"

@@ -21,6 +21,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libwebsockets.h>
 #include <poll.h>
 #include <signal.h>
@@ -100,6 +101,18 @@ static bool context_open(struct sipwire_loop *loop) {
   if (loop->lws)
     loop->vhost = lws_create_vhost(loop->lws, &info);
   return loop->vhost != NULL;
+}
+
+/* Without the two descriptors that it needs libwebsockets makes a context that
+   crashes when it is destroyed; other threads may take some meanwhile. */
+static bool descriptors_left(const struct sipwire_loop *loop) {
+  int fds[6], count = 0;
+  while (count < 6 && (fds[count] = fcntl(uv_backend_fd(&loop->uv),
+                                          F_DUPFD_CLOEXEC, 0)) >= 0)
+    count++;
+  for (int i = 0; i < count; i++)
+    close(fds[i]);
+  return count == 6;
 }
 
 /* libwebsockets takes three process-wide liberties while it makes a context:
@@ -192,7 +205,9 @@ static int loop_open(struct sipwire_loop *loop) {
   if (uv_timer_init(&loop->uv, &loop->wait_timer))
     return SIPWIRE_ESYSTEM;
   loop->wait_timer.data = loop;
-  return context_open_quietly(loop) ? 0 : SIPWIRE_ESYSTEM;
+  if (!descriptors_left(loop) || !context_open_quietly(loop))
+    return SIPWIRE_ESYSTEM;
+  return 0;
 }
 
 int sipwire_loop_new(const struct sipwire_loop_config *config,

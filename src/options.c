@@ -70,6 +70,23 @@ static bool tls_is_default(const struct sipwire_tls_config *tls) {
          !tls->min_version && !tls->ciphers && !tls->keylog_file;
 }
 
+static const char *tls_fault(const struct sipwire_tls_config *tls,
+                             bool listening) {
+  if (tls->key_file && !tls->cert_file)
+    return "key_file needs tls.cert_file";
+  if (!listening) /* OpenSSL takes a leading dot for a wildcard */
+    return tls->server_name ? sw_uri_host_fault((struct sw_slice){
+                                  tls->server_name, strlen(tls->server_name)})
+                            : NULL;
+  if (!tls->cert_file)
+    return "cert_file is required";
+  if (tls->server_name)
+    return "server_name is for clients";
+  if (tls->verify && !tls->ca_file && !tls->ca_path)
+    return "verify needs tls.ca_file or tls.ca_path";
+  return NULL;
+}
+
 /* Files are read now, so that a bad one is told of where it was named; the
    system's certificates, which are slow to read, when a wss URL comes. */
 static int open_tls(struct sipwire_loop *loop,
@@ -77,21 +94,11 @@ static int open_tls(struct sipwire_loop *loop,
                     bool secure, struct sw_options *options) {
   if (listening ? !secure : tls_is_default(tls))
     return 0;
-  if (tls->key_file && !tls->cert_file)
-    return sw_loop_fault(loop, SIPWIRE_EINVALID,
-                         "tls.key_file needs tls.cert_file");
-  if (listening && !tls->cert_file)
-    return sw_loop_fault(loop, SIPWIRE_EINVALID, "tls.cert_file is required");
-  if (listening && tls->server_name)
-    return sw_loop_fault(loop, SIPWIRE_EINVALID,
-                         "tls.server_name is for clients");
-  if (tls->server_name && strlen(tls->server_name) > SW_URI_HOST_MAX)
-    return sw_loop_fault(loop, SIPWIRE_EINVALID,
-                         "tls.server_name is longer than %d bytes",
-                         SW_URI_HOST_MAX);
-  if (listening && tls->verify && !tls->ca_file && !tls->ca_path)
-    return sw_loop_fault(loop, SIPWIRE_EINVALID,
-                         "tls.verify needs tls.ca_file or tls.ca_path");
+  const char *fault = tls_fault(tls, listening);
+  if (fault)
+    return sw_loop_fault(
+        loop, SIPWIRE_EINVALID, "tls.%s%s",
+        strncmp(fault, "host ", 5) ? "" : "server_name: ", fault);
   return sw_tls_context_get(loop, tls, listening, &options->tls);
 }
 

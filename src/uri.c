@@ -203,3 +203,8 @@ const char *sw_uri_parse(const char *text, struct sw_uri *uri) {
   *uri = parsed;
   return NULL;
 }
+
+const char *sw_uri_host_fault(struct sw_slice host) {
+  struct sw_uri uri = {.host = host};
+  return is_ipv6(host) ? NULL : check_host(&uri);
+}

@@ -38,4 +38,8 @@ struct sw_uri {
    escapes. */
 const char *sw_uri_parse(const char *text, struct sw_uri *uri);
 
+/* sw_uri_host_fault says likewise what is wrong with |host|, a name or an IP
+   address without brackets. */
+const char *sw_uri_host_fault(struct sw_slice host);
+
 #endif

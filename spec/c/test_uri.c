@@ -447,6 +447,20 @@ static void every_prefix_is_read_within_bounds(void) {
     }
 }
 
+static void a_bare_host_is_checked_alone(void) {
+  const char *const good[] = {"a", "a.test.", "A-1_b.test", "::1", "127.0.0.1"};
+  const char *const bad[] = {"",      ".a",   "a..b",  "[::1]",
+                             "1.2.3", "a b",  "a/b",   "::1%lo",
+                             "a:1",   "a\xc3", "1.2.3.4.5"};
+  for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+    CHECK(!sw_uri_host_fault((struct sw_slice){good[i], strlen(good[i])}));
+  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+    struct sw_slice host = {bad[i], strlen(bad[i])};
+    const char *fault = sw_uri_host_fault(host);
+    CHECK(fault && !strncmp(fault, "host ", 5));
+  }
+}
+
 int main(void) {
   RUN(good_uris_are_taken_apart);
   RUN(addresses_are_known_as_such);
@@ -457,5 +471,6 @@ int main(void) {
   RUN(uris_have_a_limit);
   RUN(every_byte_in_every_part);
   RUN(every_prefix_is_read_within_bounds);
+  RUN(a_bare_host_is_checked_alone);
   return test_summary("test_uri");
 }
