@@ -170,7 +170,7 @@ describe("transport and model", function()
 
   it(("agree on C10-C47 in %d random sequences"):format(runs), function()
     local reached = play_many(runs)
-    if runs < 500 then return end
+    if runs < 2500 then return end
     for _, what in ipairs(everything()) do
       assert(reached[what], "never tried: " .. what)
     end

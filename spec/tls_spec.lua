@@ -113,7 +113,8 @@ describe("a server's certificate", function()
     connects(url(listener), trust { server_name = "EXAMPLE.test" })
     connects(url(listener), trust { server_name = "example.test." })
     connects(url(listener, "localhost"), trust { server_name = "::1" })
-    for _, bad in ipairs { ".example.test", "a..test", "a b", "[::1]", "1.2.3" } do
+    for _, bad in ipairs { ".example.test", "a..test", "a b", "[::1]", "1.2.3",
+                           "*.test" } do
       local ok, err = pcall(sipwire.new,
         { server = "wss://h/", tls = { server_name = bad } })
       assert.is_false(ok, bad)
@@ -123,7 +124,7 @@ describe("a server's certificate", function()
       trust { server_name = "127.0.0.3" })
     local wild = listen "wildcard"
     connects(url(wild), trust { server_name = "a.example.test" })
-    for _, name in ipairs { "example.test", "a.b.example.test", "*.test",
+    for _, name in ipairs { "example.test", "a.b.example.test",
                             "aexample.test" } do
       fails("hostname mismatch", url(wild), trust { server_name = name })
     end

@@ -21,7 +21,6 @@
 #include "loop.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <libwebsockets.h>
 #include <poll.h>
 #include <signal.h>
@@ -103,16 +102,15 @@ static bool context_open(struct sipwire_loop *loop) {
   return loop->vhost != NULL;
 }
 
-/* Without the two descriptors that it needs libwebsockets makes a context that
-   crashes when it is destroyed; other threads may take some meanwhile. */
-static bool descriptors_left(const struct sipwire_loop *loop) {
-  int fds[6], count = 0;
-  while (count < 6 && (fds[count] = fcntl(uv_backend_fd(&loop->uv),
-                                          F_DUPFD_CLOEXEC, 0)) >= 0)
+/* Where descriptors run out libuv loses one, and libwebsockets makes a context
+   that crashes when it is destroyed.  Together they take six. */
+static bool descriptors_left(void) {
+  int fds[8], count = 0;
+  while (count < 8 && (fds[count] = epoll_create1(EPOLL_CLOEXEC)) >= 0)
     count++;
   for (int i = 0; i < count; i++)
     close(fds[i]);
-  return count == 6;
+  return count == 8;
 }
 
 /* libwebsockets takes three process-wide liberties while it makes a context:
@@ -199,15 +197,13 @@ static int loop_open(struct sipwire_loop *loop) {
   loop->scratch = malloc(SW_SCRATCH_SIZE);
   if (!loop->canary || !loop->scratch)
     return SIPWIRE_ENOMEM;
-  if (uv_loop_init(&loop->uv))
+  if (!descriptors_left() || uv_loop_init(&loop->uv))
     return SIPWIRE_ESYSTEM;
   loop->uv_ready = true;
   if (uv_timer_init(&loop->uv, &loop->wait_timer))
     return SIPWIRE_ESYSTEM;
   loop->wait_timer.data = loop;
-  if (!descriptors_left(loop) || !context_open_quietly(loop))
-    return SIPWIRE_ESYSTEM;
-  return 0;
+  return context_open_quietly(loop) ? 0 : SIPWIRE_ESYSTEM;
 }
 
 int sipwire_loop_new(const struct sipwire_loop_config *config,

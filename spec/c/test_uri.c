@@ -401,7 +401,9 @@ static void uris_have_a_limit(void) {
   CHECK_STR(parse_long('a', 1, path), "URL has more than 8192 bytes");
 }
 
-static bool in_set(int c, const char *set) { return c && strchr(set, c); }
+static bool in_set(int c, const char *set) {
+  return c && strchr(set, c);
+}
 
 static bool is_alnum(int c) {
   return in_set(c, "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -448,14 +450,14 @@ static void every_prefix_is_read_within_bounds(void) {
 }
 
 static void a_bare_host_is_checked_alone(void) {
-  const char *const good[] = {"a", "a.test.", "A-1_b.test", "::1", "127.0.0.1"};
-  const char *const bad[] = {"",      ".a",   "a..b",  "[::1]",
-                             "1.2.3", "a b",  "a/b",   "::1%lo",
-                             "a:1",   "a\xc3", "1.2.3.4.5"};
-  for (size_t i = 0; i < sizeof good / sizeof *good; i++)
-    CHECK(!sw_uri_host_fault((struct sw_slice){good[i], strlen(good[i])}));
-  for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-    struct sw_slice host = {bad[i], strlen(bad[i])};
+  const char *const fine[] = {"a", "a.test.", "A-1_b.test", "::1", "127.0.0.1"};
+  const char *const faulty[] = {"",      ".a",    "a..b",     "[::1]",
+                                "1.2.3", "a b",   "a/b",      "::1%lo",
+                                "a:1",   "a\xc3", "1.2.3.4.5"};
+  for (size_t i = 0; i < sizeof fine / sizeof *fine; i++)
+    CHECK(!sw_uri_host_fault((struct sw_slice){fine[i], strlen(fine[i])}));
+  for (size_t i = 0; i < sizeof faulty / sizeof *faulty; i++) {
+    struct sw_slice host = {faulty[i], strlen(faulty[i])};
     const char *fault = sw_uri_host_fault(host);
     CHECK(fault && !strncmp(fault, "host ", 5));
   }

@@ -25,7 +25,7 @@
 -- m.links                       see model_link.lua; the peer uses them
 -- m.link  m.state               the current ones
 -- m.hidden                      assign true: connections are refused
--- m.reached                     a set: the "INPUT in STATE" that occurred
+-- m.reached                     how often each "INPUT in STATE" occurred
 
 local links = require "spec.support.model_link"
 
@@ -52,7 +52,8 @@ local function complete(queue, names, code)
 end
 
 function model:reach(what)
-  self.reached[what .. " in " .. self.state] = true
+  local pair = what .. " in " .. self.state
+  self.reached[pair] = (self.reached[pair] or 0) + 1
 end
 
 -- Listeners, on_connect or on_disconnect, then requests made in those.

@@ -32,10 +32,10 @@ local function pick(random, list) return list[random(#list)] end
 local steps = {
   Disconnected = weigh [[connect 12 call 4 when 5 tick 2 hide 1 settle 1
     defer 1]],
-  Connecting = weigh [[accept 12 refuse 2 lost 2 call 8 when 4 tick 3 settle 2
-    old 2 show 1 defer 4]],
-  Connected = weigh [[server 10 lost 3 call 12 when 4 tick 3 settle 3 old 1
-    defer 3]],
+  Connecting = weigh [[accept 16 refuse 2 lost 2 call 4 when 4 tick 2 settle 2
+    old 2 show 1 defer 2]],
+  Connected = weigh [[server 10 lost 5 call 12 when 8 tick 3 settle 3 old 1
+    defer 4]],
   Disconnecting = weigh [[call 8 connect 3 server 3 lost 1 tick 3 settle 3
     old 1 when 2 defer 2]],
 }
@@ -43,7 +43,7 @@ local steps = {
 local calls = {
   Disconnected = weigh "connect 3 disconnect 4 text 2",
   Connecting = weigh "connect 4 disconnect 6 text 2",
-  Connected = weigh [[connect 2 disconnect 6 text 8 binary 3 empty 2 ask 2
+  Connected = weigh [[connect 2 disconnect 4 text 8 binary 3 empty 2 ask 2
     framed 2]],
   Disconnecting = weigh "connect 6 disconnect 3 text 2",
 }
@@ -128,7 +128,7 @@ function make.accept(random)
   elseif kind == 2 then
     what = what .. " " .. some_frames(random, 1)
   end
-  return what, "Connected"
+  return what .. pick(random, { "", "; settle" }), "Connected"
 end
 
 function make.refuse(random)
