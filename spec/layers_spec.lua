@@ -61,7 +61,10 @@ local users = {
   timer = words "stream tls channel link transport listener",
   stream = words "ws http tls channel link transport listener",
   tls = words "ws http stream channel link transport listener",
-  channel = words "ws http link transport listener",
+  channel = words "ws http upgrade outbox link transport listener",
+  upgrade = words "stream tls channel link transport listener",
+  outbox = words "fsm inbox link transport listener",
+  inbox = words "stream tls channel link transport listener",
   link = words "fsm transport",
 }
 

@@ -302,6 +302,7 @@ static void close_listener(struct sipwire_listener *listener) {
     forget_link(handshake);
   }
   uv_close((uv_handle_t *)&listener->pause, on_timer_closed);
+  sw_loop_kick(listener->loop);
 }
 
 static struct sipwire_listener *listener_new(struct sipwire_loop *loop,

@@ -58,6 +58,7 @@ static void close_handle(struct sipwire_timer *timer) {
     return;
   sw_list_remove(&timer->entry);
   uv_close((uv_handle_t *)&timer->handle, on_closed);
+  sw_loop_kick(timer->loop);
 }
 
 static void on_expired(uv_timer_t *handle) {

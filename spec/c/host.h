@@ -31,6 +31,8 @@ struct party {
   struct sipwire_listener *listener;
   struct sipwire_request *request; /* the last one, unanswered */
   struct party *accept_as;         /* a listener's: accept at once, for this */
+  bool refuse;                     /* a listener's: refuse at once, and count */
+  unsigned refused;
   bool echo;                       /* a transport's: send back what comes */
   bool freed;                      /* then every event is a failure */
   enum sipwire_state state;        /* as the events told it */
@@ -182,7 +184,13 @@ static inline void note_request(struct party *party,
   CHECK(event->listener == party->listener);
   CHECK(event->request != NULL);
   party_write(party, "request %s", event->request->target);
+  if (party->refuse) {
+    party->refused++;
+    CHECK_INT(sipwire_request_refuse(event->request, 503, NULL, NULL, 0), 0);
+    return;
+  }
   if (!guest) {
+    CHECK(!party->request);
     party->request = event->request;
     return;
   }

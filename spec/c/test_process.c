@@ -289,16 +289,6 @@ static void a_connect_needs_descriptors(void) {
   }
 }
 
-static unsigned refused;
-
-static void refuse_each(const struct sipwire_event *event) {
-  if (event->type != SIPWIRE_EVENT_REQUEST)
-    return;
-  refused++;
-  listener.request = NULL;
-  CHECK_INT(sipwire_request_refuse(event->request, 503, NULL, NULL, 0), 0);
-}
-
 static void a_listener_serves_again_after_a_shortage(void) {
   enum { CLIENTS = 5 };
   int fds[CLIENTS];
@@ -310,9 +300,7 @@ static void a_listener_serves_again_after_a_shortage(void) {
     raw_connect(fds[i], sipwire_listener_port(listener.listener));
     raw_ask(fds[i]);
   }
-  listener.accept_as = NULL;
-  on_each_event = refuse_each;
-  refused = 0;
+  listener.refuse = true;
   RUN_UNTIL(hosts[0].warnings > 0);
   int64_t start = now_ms();
   unsigned steps = 0;
@@ -320,15 +308,14 @@ static void a_listener_serves_again_after_a_shortage(void) {
     turn(50);
   CHECK(steps < 60); /* or it spins meanwhile */
   CHECK(hosts[0].warnings < 12);
-  CHECK_INT(refused, 0);
+  CHECK_INT(listener.refused, 0);
   recover();
   for (int i = 0; i < CLIENTS; i++) {
     RUN_UNTIL(raw_closed(fds[i]));
     close(fds[i]);
   }
-  CHECK_INT(refused, CLIENTS);
-  on_each_event = NULL;
-  listener.accept_as = &served;
+  CHECK_INT(listener.refused, CLIENTS);
+  listener.refuse = false;
   converse();
   couple_close();
 }

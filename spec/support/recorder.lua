@@ -6,8 +6,8 @@
 --                                     spec; its errors are the spec's
 -- recorder.new(t) -> r                takes all callbacks of |t|, which is r.t
 -- recorder.client(peer [, options]) -> r   of a new transport for a peer (see
---                                     peers.lua), on a new loop; r.poll polls
---                                     the peer
+--                                     peers.lua), on a new loop unless one is
+--                                     among the options; r.poll polls the peer
 -- recorder.call(fn, ...)              a call of the library: no callback may
 --                                     come before it returns
 -- recorder.callback(fn)               checks that calls of |fn| do not nest
@@ -172,8 +172,9 @@ end
 
 function M.client(peer, options)
   local limit = 5 * run.scale
-  local given = { server = peer.url, loop = M.loop(),
-    connection_timeout = limit, disconnect_timeout = limit }
+  local given = { server = peer.url, connection_timeout = limit,
+    disconnect_timeout = limit,
+    loop = not (options and options.loop) and M.loop() or nil }
   for name, value in pairs(options or {}) do given[name] = value end
   local self = M.new(sipwire.new(given))
   function self.poll() peer:poll() end
