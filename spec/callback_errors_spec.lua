@@ -246,7 +246,9 @@ describe("on_error", function()
 
   it("that raises too is told as the default does (rule 8)", function()
     local out, err = script [[
-      loop.on_error = function(err) error("worse than " .. err:match "^%w+", 0) end
+      loop.on_error = function(err)
+        error("worse than " .. err:match "^%w+", 0)
+      end
       loop:defer(boom)
       loop:defer(function() after = after + 1 end)
     ]]

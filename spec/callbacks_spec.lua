@@ -14,7 +14,7 @@ local function gone(r)
   r:await("Disconnected", function() return r.t.state == "Disconnected" end)
 end
 
--- ---- connect(), disconnect() and send() in each kind of callback -------------
+-- ---- connect(), disconnect() and send() in each kind of callback -----------
 
 -- way, callback, whether send() is accepted there, what is told if that
 -- callback calls connect "c1", and if it calls disconnect "d1".
@@ -56,10 +56,12 @@ local cases = {
     "Disconnected closed, down closed, Connecting, Connected, up, c1",
     "Disconnected closed, down closed, d1" },
   { "failed", "Disconnected", false,
-    "Connecting, Disconnected http, c0 http, Connecting, Disconnected http, c1 http",
+    "Connecting, Disconnected http, c0 http, " ..
+      "Connecting, Disconnected http, c1 http",
     "Connecting, Disconnected http, c0 http, d1" },
   { "failed", "c0", false,
-    "Connecting, Disconnected http, c0 http, Connecting, Disconnected http, c1 http",
+    "Connecting, Disconnected http, c0 http, " ..
+      "Connecting, Disconnected http, c1 http",
     "Connecting, Disconnected http, c0 http, d1" },
 }
 
@@ -83,7 +85,8 @@ local after_call = {
   connect = { Disconnected = "Connecting", Connected = "Connected",
               Connecting = "Connecting", Disconnecting = "Connecting" },
   disconnect = { Disconnected = "Disconnected", Connected = "Disconnecting",
-                 Connecting = "Disconnecting", Disconnecting = "Disconnecting" },
+                 Connecting = "Disconnecting",
+                 Disconnecting = "Disconnecting" },
 }
 
 local function request(r, what, name, transition)
@@ -121,7 +124,8 @@ for _, case in ipairs(cases) do
         local ok, err, code = r:send("s1", "from a callback")
         table.insert(accepted, ok or false)
         assert.equal(not ok and "state" or nil, code)
-        assert.equal(not ok and "state: cannot send while " .. t.state or nil, err)
+        local text = "state: cannot send while " .. t.state
+        assert.equal(not ok and text or nil, err)
       end)
       r:await("all", function() return r.t.state ~= "Connecting" and
         r.t.state ~= "Disconnecting" end)
@@ -168,10 +172,10 @@ describe("in a timer, a deferred function, a task", function()
   end
 end)
 
--- ---- order -------------------------------------------------------------------
+-- ---- order -----------------------------------------------------------------
 
 describe("one transition", function()
-  it("tells listeners, slot, completions in that order (C14, rule 5)", function()
+  it("tells listeners, slot, completions in order (C14, rule 5)", function()
     local peer = peers.raw()
     local r = recorder.client(peer)
     for i = 1, 2 do
@@ -206,9 +210,9 @@ describe("one transition", function()
     end)
     r:within("c0", function(t) assert.equal("Connecting", t.state) end)
     r:connect "c0"
-    r:expect("Connecting, Connected, up, c0, Disconnecting, down, Connecting, " ..
-      "d1 aborted, Disconnecting, c1 aborted, Connecting, d2 aborted, " ..
-      "Connected, up, c2")
+    r:expect("Connecting, Connected, up, c0, Disconnecting, down, " ..
+      "Connecting, d1 aborted, Disconnecting, c1 aborted, Connecting, " ..
+      "d2 aborted, Connected, up, c2")
     gone(r)
   end)
 

@@ -193,7 +193,7 @@ describe("disconnect() after many send()s", function()
     end)
   end)
 
-  it("delivers all even if connect() follows at once #slow (C13, C26)", function()
+  it("delivers all even if connect() follows #slow (C13, C26)", function()
     local r, peer = late(function(r, peer, sent)
       r:connect "c1"
       r:expect "Disconnecting, down, Connecting, d1 aborted"

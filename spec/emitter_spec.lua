@@ -54,7 +54,7 @@ describe("state_change", function()
     assert.equal("a b c", emission())
   end)
 
-  it("calls one that was added twice twice, until removed twice (C44)", function()
+  it("calls one added twice twice, until removed twice (C44)", function()
     local change, listener, emission = fixture()
     local a, b = listener "a", listener "b"
     change:add_listener(a)
@@ -102,7 +102,7 @@ describe("state_change", function()
     assert.equal("b", emission())
   end)
 
-  it("does not call one removed and added again until the next (C44)", function()
+  it("lets one removed and added again wait for the next (C44)", function()
     local change, listener, emission = fixture()
     local b = listener "b"
     change:add_listener(listener("a", first(function()
@@ -151,7 +151,7 @@ describe("state_change", function()
     assert.equal("", emission())
   end)
 
-  it("does not call a removed once listener, whoever removes it (C44)", function()
+  it("does not call a once listener that was removed (C44)", function()
     local change, listener, emission = fixture()
     local b = listener "b"
     change:add_listener(listener("a", first(function()
@@ -196,7 +196,8 @@ describe("a slot", function()
         local ok, err = pcall(function() r.t[name] = bad end)
         assert.is_false(ok)
         assert.truthy(err:find("emitter_spec.lua", 1, true), err)
-        assert.truthy(err:find(name .. " must be a function or nil", 1, true), err)
+        local text = name .. " must be a function or nil"
+        assert.truthy(err:find(text, 1, true), err)
         assert.equal(fn, r.t[name])
       end
       assert.is_false((pcall(function() r.t[name] = false end)))

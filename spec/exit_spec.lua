@@ -119,7 +119,9 @@ local function peer(state)
     end, 60)
     if c:ended() then return end
     c:answer_upgrade()
-    run.wait(function() return c:ended() or not state.deaf and c.size > 0 end, 60)
+    run.wait(function()
+      return c:ended() or not state.deaf and c.size > 0
+    end, 60)
     c:fin()
   end)
   local url = server:url()

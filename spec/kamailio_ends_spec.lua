@@ -256,9 +256,9 @@ describe("Kamailio's certificate", function()
       return { cert_file = k.certs .. "/" .. name .. ".pem",
                key_file = k.certs .. "/" .. name .. ".key" }
     end
-    local p = phone.open(k, "wss", { server = k:secure_url("/", k.mtls),
-      tls = { ca_file = k.certs .. "/ca.pem", cert_file = ours "client".cert_file,
-              key_file = ours "client".key_file } })
+    local tls = ours "client"
+    tls.ca_file = k.certs .. "/ca.pem"
+    local p = open("wss", { server = k:secure_url("/", k.mtls), tls = tls })
     options_are_answered(p)
     phone.hang_up(p)
     fails("certificate required", "mtls")

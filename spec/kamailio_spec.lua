@@ -188,7 +188,7 @@ for _, scheme in ipairs { "ws", "wss" } do
           local request, text, binary = receive(bob)
           heard = { request.method, request.body, binary }
           assert(bob:send(sip.response(text, 200, "Heard You")))
-          bob:close()
+          heard.closed = bob:close()
         end)
         local alice, user = open_here(scheme)
         local message = user:request("MESSAGE", bob_user.uri,
@@ -201,6 +201,7 @@ for _, scheme in ipairs { "ws", "wss" } do
         assert.is_true(heard[2] == bytes)
         assert.is_true(alice:close())
       end)
+      run_until(function() return heard.closed end, 5, "bob's end")
     end)
 
     it("answers every one of 500 requests sent at once", function()

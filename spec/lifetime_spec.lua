@@ -13,7 +13,7 @@ helper.watch()
 
 local unpack = table.unpack or unpack
 
--- ---- states ------------------------------------------------------------------
+-- ---- states ----------------------------------------------------------------
 
 local function asked(r, peer)
   r:await("a request", function() return peer:asked() end)
@@ -113,7 +113,7 @@ local function closes(peer, link, code)
   assert.equal(code, link.close_code)
 end
 
--- ---- dispose() ---------------------------------------------------------------
+-- ---- dispose() -------------------------------------------------------------
 
 describe("dispose()", function()
   for _, state in ipairs(states) do
@@ -242,7 +242,7 @@ describe("dispose()", function()
   end)
 end)
 
--- ---- the garbage collector ---------------------------------------------------
+-- ---- the garbage collector -------------------------------------------------
 
 local function collect()
   collectgarbage()

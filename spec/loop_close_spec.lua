@@ -107,7 +107,8 @@ describe("loop:close()", function()
     end
     assert.is_false((pcall(loop.timer, loop, 0, print)))
     assert.is_false((pcall(sipwire.new, { server = "ws://a/", loop = loop })))
-    assert.is_false((pcall(sipwire.listen, { on_connection = print, loop = loop })))
+    local options = { on_connection = print, loop = loop }
+    assert.is_false((pcall(sipwire.listen, options)))
     assert.equal("sipwire.loop: closed", tostring(loop))
   end)
 

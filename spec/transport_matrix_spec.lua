@@ -10,7 +10,7 @@ local run = require "spec.support.run"
 
 helper.watch()
 
--- ---- what has to happen ------------------------------------------------------
+-- ---- what has to happen ----------------------------------------------------
 
 -- c0, d0: completions pending since the path; c1, d1, ...: of the operation.
 local told = {
@@ -37,7 +37,8 @@ local told = {
     Disconnected = "d1, Connecting, Connected, up, c1",
     Connecting = "Disconnecting, c0 aborted, Connecting, d1 aborted, " ..
       "Connected, up, c1",
-    Connected = "Disconnecting, down, Connecting, d1 aborted, Connected, up, c1",
+    Connected = "Disconnecting, down, Connecting, d1 aborted, Connected, " ..
+      "up, c1",
     Disconnecting = "Connecting, d0 aborted, d1 aborted, Connected, up, c1",
   },
   ["connect disconnect connect"] = {
@@ -99,7 +100,7 @@ local told = {
   },
 }
 
--- ---- operations --------------------------------------------------------------
+-- ---- operations ------------------------------------------------------------
 
 local function send(w)
   local open = w.t.state == "Connected"
@@ -149,12 +150,10 @@ local operations = {
     if w.t.state ~= "Connecting" then return w.peer:send "hello" end
     w.peer:message_with_answer "hello"
   end) },
-  { name = "close frame from the peer", by_peer = "any", run = by_peer(function(w)
-    w.peer:hang_up()
-  end) },
-  { name = "end without a close frame", by_peer = "raw", run = by_peer(function(w)
-    w.peer:link().c:fin()
-  end) },
+  { name = "close frame from the peer", by_peer = "any",
+    run = by_peer(function(w) w.peer:hang_up() end) },
+  { name = "end without a close frame", by_peer = "raw",
+    run = by_peer(function(w) w.peer:link().c:fin() end) },
   { name = "reset", by_peer = "raw", run = by_peer(function(w)
     w.peer:link().c:reset()
   end) },
@@ -222,7 +221,7 @@ local function round(w, state, path, operation)
   reset(w)
 end
 
--- ---- the matrix --------------------------------------------------------------
+-- ---- the matrix ------------------------------------------------------------
 
 local function each_path(fn)
   for state, list in pairs(paths.states) do
@@ -253,7 +252,8 @@ end
 
 for _, kind in ipairs { "sipwire", "raw" } do
   for _, operation in ipairs(operations) do
-    local slow = (kind == "sipwire" or operation.name:find " ") and " #slow" or ""
+    local many = kind == "sipwire" or operation.name:find " "
+    local slow = many and " #slow" or ""
     local title = operation.name .. ", with a peer of kind " .. kind .. slow
     describe(title, function()
       for state in pairs(told[operation.name]) do

@@ -174,8 +174,9 @@ describe("a failed connect()", function()
   end)
 
   it("tells how HTTP refused it (C15, C20)", function()
-    local told = fails(answering("HTTP/1.1 302 Found\r\nLocation: ws://x/\r\n" ..
-      "Content-Length: 0\r\n\r\n"):url(), "http", "upgrade")
+    local answer = "HTTP/1.1 302 Found\r\nLocation: ws://x/\r\n" ..
+      "Content-Length: 0\r\n\r\n"
+    local told = fails(answering(answer):url(), "http", "upgrade")
     assert.equal(302, told.info.http_status)
     assert.equal("ws://x/", told.info.http_headers.location)
   end)
@@ -254,7 +255,8 @@ describe("connection_timeout", function()
     local fifo = helper.tmpdir() .. "/hosts"
     assert.equal(0, (process.run { "mkfifo", fifo }))
     local mount = "mount --bind '" .. fifo .. "' /etc/hosts && exec \"$@\""
-    if process.run { "unshare", "-m", "sh", "-c", mount, "sh", "true" } ~= 0 then
+    local test = { "unshare", "-m", "sh", "-c", mount, "sh", "true" }
+    if process.run(test) ~= 0 then
       return pending "needs the right to mount"
     end
     local command = { "unshare", "-m", "sh", "-c", mount, "sh", as_is = true,
@@ -354,7 +356,7 @@ describe("disconnect()", function()
     r:down()
   end)
 
-  it("lets go of a link that opened in the very same tick (C13, C28)", function()
+  it("lets go of a link that opened in the same tick (C13, C28)", function()
     local peer = peers.raw()
     peer.held = true
     local r = recorder.client(peer)

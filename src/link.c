@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include "channel.h"
@@ -654,8 +655,10 @@ int sw_link_adopt(struct sipwire_loop *loop, int fd, struct sw_options *options,
                   const struct sw_link_ops *ops, void *arg,
                   struct sw_link **out) {
   struct sw_link *link = link_new(loop, true, options, ops, arg);
-  if (!link)
+  if (!link) {
+    close(fd);
     return SIPWIRE_ENOMEM;
+  }
   int error = sw_channel_accept(&link->channel, loop, fd, options->tls,
                                 &channel_ops, link);
   if (error) {

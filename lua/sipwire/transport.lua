@@ -151,6 +151,14 @@ local function complain(err, code)
   raise("%s", code == "invalid" and err:gsub("^invalid: ", "") or err)
 end
 
+-- Returns a run-time failure; a loop of the parent process is a mistake.
+local function failure(err, code)
+  if code == "fork" then
+    complain(err, code)
+  end
+  return nil, err, code
+end
+
 -- Asks the server function where to connect to.
 local function ask_server(t)
   local url, headers = t._server()
@@ -178,7 +186,7 @@ local function connect(t, done)
   local ok, err, code = t._core:connect(tag)
   if not ok then
     cancel_tag(t, tag)
-    return nil, err, code
+    return failure(err, code)
   end
   hold(t)
   return true
@@ -189,7 +197,7 @@ local function disconnect(t, done)
   local ok, err, code = t._core:disconnect(tag)
   if not ok then
     cancel_tag(t, tag)
-    return nil, err, code
+    return failure(err, code)
   end
   if tag then
     hold(t)
@@ -279,7 +287,7 @@ function Transport:send(message, done, frame)
   local ok, err, code = handle:send(message, tag, kind)
   if not ok then
     cancel_tag(self, tag)
-    return nil, err, code
+    return failure(err, code)
   end
   if self._trace then -- not now: user code never runs inside a call
     self._loop:_defer(function()

@@ -60,7 +60,7 @@ function world:disconnected()
   self:expect "Disconnecting, down, Disconnected"
 end
 
--- ---- paths -------------------------------------------------------------------
+-- ---- paths -----------------------------------------------------------------
 
 -- Each returns what it had told and is not taken from the log yet.
 M.states = {

@@ -11,8 +11,8 @@
 -- peer:link()           the newest one
 -- peer:asked()          whether the newest one's upgrade waits for an answer
 -- peer:open()           how many links were upgraded
--- peer:send(message)  peer:hang_up()   on the newest link; hang_up sends a close
---                       frame: 1000 "bye" by the raw peer, 1000 by sipwire
+-- peer:send(message)  peer:hang_up()   on the newest link; hang_up sends a
+--                       close frame: 1000, with "bye" by the raw peer
 -- peers.ways             name -> function(r, peer) that makes a new recorder's
 --                        transport tell certain things, with completions c0,
 --                        s0, d0
@@ -37,7 +37,7 @@ function raw:asked()
     link.c:peek():find("\r\n\r\n", 1, true) ~= nil
 end
 
--- ---- the raw one -------------------------------------------------------------
+-- ---- the raw one -----------------------------------------------------------
 
 local refusal = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"
 
@@ -103,7 +103,7 @@ function M.raw(options)
     links = {}, upgraded = 0 }, raw)
 end
 
--- ---- sipwire's ---------------------------------------------------------------
+-- ---- sipwire's -------------------------------------------------------------
 
 -- Its loop is not turned while it holds back.
 function own:poll()
@@ -157,7 +157,7 @@ function M.sipwire()
   return self
 end
 
--- ---- ways to callbacks -------------------------------------------------------
+-- ---- ways to callbacks -----------------------------------------------------
 
 M.ways = {
   connecting = function(r) r:connect "c0" end,

@@ -101,7 +101,7 @@ function M.await(condition, what, loop, poll, limit)
   run.run_until(check, limit, what)
 end
 
--- ---- what is written ---------------------------------------------------------
+-- ---- what is written -------------------------------------------------------
 
 -- Returns the line's end; nil, nil, nil or an error of all three.
 local function judge(self, line, err, code, info)
@@ -218,7 +218,7 @@ function recorder:take()
   return text
 end
 
--- ---- what is waited for ------------------------------------------------------
+-- ---- what is waited for ----------------------------------------------------
 
 local function count(text)
   if text == "" then return 0 end

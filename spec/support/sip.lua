@@ -8,7 +8,8 @@
 -- user:register([seconds]) -> message, call_id
 -- sip.response(request, status, reason) -> message
 -- sip.parse(message)         raises if it is not well-formed
---   .status .reason | .method .uri   .body   .call_id   .branch of the first Via
+--   .status .reason | .method .uri   .body   .call_id
+--   .branch                          of the first Via
 --   .headers[lower-case name]        list of values
 
 local M = {}
