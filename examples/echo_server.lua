@@ -1,8 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Sends every message back as it came.
 --   echo_server.lua [PORT [--once]]   PORT: 5066 if absent, 0 is any free one
--- --once: ends with the first connection; else Ctrl-C stops it, twice while it
--- is idle (Lua heeds the first one when the next event comes).
+-- --once: ends with the first connection; else Ctrl-C stops it.
 
 local sipwire = require "sipwire"
 

@@ -367,8 +367,8 @@ sipwire_transport_peer_address(const struct sipwire_transport *transport,
 
 /* sipwire_transport_pause stops reading from the network; what was read is
    still delivered.  sipwire_transport_resume ends that.  A peer's end goes
-   unnoticed meanwhile, but for a keep-alive's.  A new attempt starts
-   unpaused. */
+   unnoticed meanwhile, and no answer to a keep-alive is expected.  A new
+   attempt starts unpaused. */
 SIPWIRE_API void sipwire_transport_pause(struct sipwire_transport *transport);
 SIPWIRE_API void sipwire_transport_resume(struct sipwire_transport *transport);
 

@@ -55,3 +55,8 @@ int64_t sw_keepalive_answered(struct sw_keepalive *keepalive, uint64_t now) {
   keepalive->awaiting = false;
   return now > keepalive->sent_at ? (int64_t)(now - keepalive->sent_at) : 0;
 }
+
+void sw_keepalive_excuse(struct sw_keepalive *keepalive, uint64_t now) {
+  if (keepalive->awaiting)
+    keepalive->sent_at = now;
+}

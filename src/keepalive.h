@@ -43,4 +43,8 @@ bool sw_keepalive_deadline(const struct sw_keepalive *keepalive,
    in milliseconds, or -1 if none was awaited. */
 int64_t sw_keepalive_answered(struct sw_keepalive *keepalive, uint64_t now);
 
+/* sw_keepalive_excuse gives an awaited answer its whole time anew: we did not
+   read, so it may have come. */
+void sw_keepalive_excuse(struct sw_keepalive *keepalive, uint64_t now);
+
 #endif

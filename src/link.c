@@ -555,6 +555,8 @@ static void keep_alive(struct sw_link *link) {
   uint32_t random = 0;
   bool awaited = link->keepalive.awaiting;
   sw_random_bytes(&link->loop->random, &random, sizeof random);
+  if (link->holds)
+    sw_keepalive_excuse(&link->keepalive, sw_loop_now(link->loop));
   switch (sw_keepalive_due(&link->keepalive, sw_loop_now(link->loop), random)) {
   case SW_KEEPALIVE_WAIT:
     break;
@@ -717,8 +719,13 @@ void sw_link_hold(struct sw_link *link, enum sw_hold reason, bool held) {
   link->holds = held ? before | reason : before & ~(unsigned)reason;
   if (link->stage >= STAGE_LINGERING)
     return;
-  if (!before != !link->holds)
-    sw_channel_pause(&link->channel, link->holds != 0);
+  if (!before == !link->holds)
+    return;
+  sw_channel_pause(&link->channel, link->holds != 0);
+  if (!link->holds && link->stage == STAGE_OPEN) {
+    sw_keepalive_excuse(&link->keepalive, sw_loop_now(link->loop));
+    arm_for_keepalive(link);
+  }
 }
 
 size_t sw_link_unsent(const struct sw_link *link) {

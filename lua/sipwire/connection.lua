@@ -39,7 +39,7 @@ end
 
 -- Waits in `list` until woken, or until `seconds` have passed; then it returns
 -- nothing.
-local function wait_in(self, list, running, ms)
+local function wait_in(list, running, ms)
   local waiter = { task = running }
   list[#list + 1] = waiter
   if ms then
@@ -128,6 +128,8 @@ local function watch(self, t)
       "disposed", {})
     wake_all(self._closers, task.resume_later, nil,
       "disposed: the transport was disposed", "disposed")
+    wake_all(self._openers, task.resume_later,
+      "disposed: the transport was disposed", "disposed", {})
   end
 end
 
@@ -144,14 +146,14 @@ local function open(given)
   local t = transports.new(given)
   local self = setmetatable({
     transport = t, _inbox = {}, _first = 1, _last = 0, _size = 0,
-    _receivers = {}, _senders = {}, _closers = {},
+    _openers = {}, _receivers = {}, _senders = {}, _closers = {},
   }, Connection)
   watch(self, t)
   local ok, err, code, info = t:connect(function(...)
-    task.resume(running, ...)
+    wake_all(self._openers, task.resume, ...)
   end)
   if ok then
-    err, code, info = task.wait()
+    err, code, info = wait_in(self._openers, running)
   end
   if err then
     t:dispose()
@@ -180,7 +182,7 @@ function Connection:send(message, frame)
     elseif code ~= "queue_full" or (self._unsent or 0) == 0 then
       return nil, err, code
     end
-    wait_in(self, self._senders, running)
+    wait_in(self._senders, running)
   end
   return nil, unpack(self._end)
 end
@@ -193,14 +195,14 @@ end
 ---@return sipwire.Info|nil info
 function Connection:receive(timeout)
   local running = task.current("receive")
-  local ms = timeout and options.seconds(timeout, "timeout")
+  local ms = timeout ~= nil and options.seconds(timeout, "timeout") or nil
   if self._first <= self._last then
     return take(self)
   elseif self._end then
     return nil, unpack(self._end)
   end
   local message, binary, code, info =
-    wait_in(self, self._receivers, running, ms)
+    wait_in(self._receivers, running, ms)
   if message == nil and binary == nil then
     return nil, ("timeout: no message within %g s"):format(timeout),
       "timeout", {}
@@ -241,14 +243,14 @@ end
 ---@return string|nil code
 function Connection:close(timeout)
   local running = task.current("close")
-  local ms = timeout and options.seconds(timeout, "timeout")
+  local ms = timeout ~= nil and options.seconds(timeout, "timeout") or nil
   local ok, err, code = self.transport:disconnect(function(...)
     wake_all(self._closers, task.resume, true, ...)
   end)
   if not ok then
     return nil, err, code
   end
-  local woken, why, why_code = wait_in(self, self._closers, running, ms)
+  local woken, why, why_code = wait_in(self._closers, running, ms)
   if woken == nil and why == nil then
     return nil, ("timeout: not closed within %g s"):format(timeout), "timeout"
   elseif why then

@@ -3,11 +3,11 @@
 
 local raise = require "sipwire.raise"
 
+--- Listeners of one kind of event, called in the order they were added.
+---@class sipwire.Emitter
 local Emitter = {}
 Emitter.__index = Emitter
 
---- Listeners of one kind of event, called in the order they were added.
----@class sipwire.Emitter
 local function new()
   return setmetatable({}, Emitter)
 end

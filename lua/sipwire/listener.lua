@@ -34,21 +34,8 @@ end
 
 -- ---- Answers --------------------------------------------------------------
 
-local function refuse(self, handle, status, reason, headers)
-  local list
-  if status == false then
-    status = nil
-  elseif type(status) ~= "number" or status % 1 ~= 0 then
-    error("on_request must return nil, true, false or a status, not " ..
-      tostring(status), 0)
-  end
-  if reason ~= nil and type(reason) ~= "string" then
-    error("on_request's reason must be a string, not " .. type(reason), 0)
-  end
-  if headers ~= nil then
-    list = options.headers(headers)
-  end
-  local ok, err = handle:refuse(status, reason, list)
+local function refuse(handle, ...)
+  local ok, err = handle:refuse(options.refusal(...))
   if not ok then
     error(err, 0)
   end
@@ -73,7 +60,7 @@ function Listener:_request(handle)
     answered = loop:_call(nil, "on_request", function()
       status, reason, headers = self._on_request(request)
       if status ~= nil and status ~= true then
-        refuse(self, handle, status, reason, headers)
+        refuse(handle, status, reason, headers)
       end
     end)
   end

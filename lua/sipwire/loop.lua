@@ -36,9 +36,16 @@ do
   end
 end
 
+-- An error in words, also error(nil) and an object whose __tostring raises.
+local function describe(err)
+  local ok, words = pcall(tostring, err)
+  return ok and type(words) == "string" and words or
+    "(an error object of type " .. type(err) .. ")"
+end
+
 local function with_traceback(err)
   -- no tail call: on LuaJIT it would take a level away
-  return (debug.traceback(tostring(err), 2))
+  return (debug.traceback(describe(err), 2))
 end
 
 local function default_on_error(err, t, name)
@@ -136,13 +143,15 @@ function Loop:_defer(fn)
     return
   end
   deferred = { fn }
-  self._deferred = deferred
   self:_timer(0, function()
     self._deferred = nil
     for _, each in ipairs(deferred) do
-      each()
+      if self._core then
+        each()
+      end
     end
   end)
+  self._deferred = deferred
 end
 
 --- Calls a function in the next tick.
@@ -217,11 +226,11 @@ function Loop:step(timeout)
   self._stepping = true
   local ok, err = pcall(handle.step, handle, ms)
   if ok then
-    dispatch_all(self)
+    ok, err = pcall(dispatch_all, self)
   end
   self._stepping = false
-  if not ok then
-    raise(err)
+  if not ok then -- a forked child, or Ctrl-C
+    raise("%s", describe(err))
   end
 end
 
@@ -239,12 +248,15 @@ function Loop:run(main, ...)
     self:spawn(main, ...)
   end
   self._running, self._stopped, self._failure = true, false, nil
-  while self._core and self._core:alive() and not self._stopped and
+  local ok, err = true, nil
+  while ok and self._core and self._core:alive() and not self._stopped and
     not self._failure do
-    self:step()
+    ok, err = pcall(self.step, self)
   end
   self._running = false
-  if self._failure then
+  if not ok then
+    error(err, 0)
+  elseif self._failure then
     return nil, self._failure
   elseif not self._stopped and self._core and next(self._tasks) then
     return nil, "state: a task waits for something that cannot happen any more"
@@ -364,4 +376,7 @@ local function get_default()
   return default
 end
 
-return { new = new, is_loop = is_loop, default = get_default, Loop = Loop }
+return {
+  new = new, is_loop = is_loop, default = get_default, describe = describe,
+  Loop = Loop,
+}

@@ -46,7 +46,7 @@
 ---@field tls? sipwire.TlsOptions for wss; a listener with it speaks wss
 ---@field trace? fun(direction: "in"|"out", message: string, t: sipwire.Transport)
 --- called with every message, in a tick
----@field loop? sipwire.Loop default: the default loop
+---@field loop? sipwire.Loop default: the running task's, or else the default one
 
 --- Files are PEM.
 ---@class sipwire.TlsOptions
@@ -197,6 +197,14 @@ local function headers(value)
     local values = value[name]
     if type(values) ~= "table" then
       values = { values }
+    end
+    local count = 0
+    for _ in pairs(values) do
+      count = count + 1
+    end
+    if count == 0 or count ~= #values then
+      return nil, ("header '%s' must be a string or a list of strings")
+        :format(name)
     end
     for _, single in ipairs(values) do
       local ok, why = add_header(list, name, single)
@@ -359,13 +367,40 @@ function options.loop(given)
   return check(given or {}, loop_spec, "")
 end
 
--- The headers that a server function returned.
-function options.headers(value)
-  local list, why = headers(value)
-  if not list then
-    raise("headers %s", why)
+-- What a server function returned: a URL and maybe headers.
+function options.answer(url, given)
+  local list, why
+  if type(url) ~= "string" then
+    raise("server function must return a URL, not %s", type(url))
+  elseif url:find("%z") then
+    raise("server function's URL has a NUL byte")
+  elseif given ~= nil then
+    list, why = headers(given)
+    if not list then
+      raise("server function's headers %s", why)
+    end
   end
-  return list
+  return url, list
+end
+
+-- What on_request refuses with: a status, and maybe reason and headers. What is
+-- wrong is told without a place: the function has returned.
+function options.refusal(status, reason, given)
+  local list, why
+  if status ~= false and (type(status) ~= "number" or status % 1 ~= 0 or
+    status < 300 or status > 599) then
+    why = "must return nil, true, false or a status from 300 to 599, not " ..
+      tostring(status)
+  elseif reason ~= nil and (type(reason) ~= "string" or reason:find("%z")) then
+    why = "must return a reason that is a string without NUL bytes"
+  elseif given ~= nil then
+    list, why = headers(given)
+    why = why and "must return headers that are right: headers " .. why
+  end
+  if why then
+    error("on_request " .. why, 0)
+  end
+  return status or nil, reason, list
 end
 
 function options.frame(value)

@@ -11,21 +11,23 @@ local Loop = loops.Loop
 -- What a task yields, so that a foreign yield is not taken for a wait.
 local WAITING = {}
 
--- Tasks by coroutine, to know the running one.
-local tasks = setmetatable({}, { __mode = "k" })
+-- Tasks by coroutine, to know the running one. The loop keeps them alive; a
+-- strong value here would keep its own key on Lua 5.1.
+local tasks = setmetatable({}, { __mode = "kv" })
 
 local task = {}
 
 local function finish(self, err)
   self.loop._tasks[self.thread] = nil
+  tasks[self.thread] = nil
   if err ~= nil then
-    self.loop:_report(debug.traceback(self.thread, tostring(err)), nil, "task")
+    self.loop:_report(debug.traceback(self.thread, err), nil, "task")
   end
 end
 
 local function after_resume(self, ok, result)
   if not ok then
-    finish(self, tostring(result)) -- error(nil) is an error too
+    finish(self, loops.describe(result))
   elseif coroutine.status(self.thread) == "dead" then
     finish(self)
   elseif result ~= WAITING then

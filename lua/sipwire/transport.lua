@@ -6,6 +6,7 @@ local loops = require "sipwire.loop"
 local new_emitter = require "sipwire.emitter"
 local options = require "sipwire.options"
 local raise = require "sipwire.raise"
+local task = require "sipwire.task"
 
 --- A SIP over WebSocket transport (RFC 7118). Never blocks; its callbacks are
 --- called in a later tick of its loop, never from inside a call.
@@ -159,15 +160,20 @@ local function failure(err, code)
   return nil, err, code
 end
 
--- Asks the server function where to connect to.
+-- Asks the server function where to connect to. It is the only user code that
+-- runs inside a call, so it may not make one of its transport.
 local function ask_server(t)
-  local url, headers = t._server()
-  if type(url) ~= "string" then
-    raise("server function must return a URL, not %s", type(url))
+  if t._asking then
+    raise("connect() inside its own server function")
   end
-  if headers ~= nil then
-    headers = options.headers(headers)
+  t._asking = true
+  local called, url, headers = pcall(t._server)
+  t._asking = nil
+  check(t)
+  if not called then
+    error(url, 0)
   end
+  url, headers = options.answer(url, headers)
   local ok, err, code = t._core:set_server(t._loop._core, url, headers)
   if not ok then
     complain(err, code)
@@ -211,8 +217,9 @@ local function hold_request(t, name, done, request)
   t._held[#t._held + 1] = function()
     local called, ok, err, code = pcall(request)
     if not called then
-      t._loop:_report(ok, t, name)
-      ok, err, code = nil, tostring(ok), "state"
+      local words = loops.describe(ok)
+      t._loop:_report(words, t, name)
+      ok, err, code = nil, "state: " .. words, "state"
     end
     if not ok and done then
       t._loop:_defer(function()
@@ -277,12 +284,12 @@ function Transport:send(message, done, frame)
     raise("message must be a string, not %s", type(message))
   end
   local tag, kind
+  if frame ~= nil then
+    kind = options.frame(frame)
+  end
   if done ~= nil then
     options.callback(done, "done")
     tag = completion_tag(self, "send completion", done)
-  end
-  if frame ~= nil then
-    kind = options.frame(frame)
   end
   local ok, err, code = handle:send(message, tag, kind)
   if not ok then
@@ -449,13 +456,13 @@ local function next_id(loop)
   return loop._last_id
 end
 
--- The loop an option names, or the default one.
+-- The loop an option names, or that of the running task, or the default one.
 local function loop_of(checked)
   local loop = checked.loop
   if loop and not loops.is_loop(loop) then
     raise("option 'loop' must be a sipwire loop")
   end
-  loop = loop or loops.default()
+  loop = loop or task.loop() or loops.default()
   loop:_check()
   return loop
 end

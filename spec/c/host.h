@@ -401,7 +401,7 @@ static inline void raw_reset(int fd) {
 
 /* raw_closed tells whether the peer has finished; it reads all before that. */
 static inline bool raw_closed(int fd) {
-  char bytes[4096];
+  char bytes[65536];
   ssize_t length;
   while ((length = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
     ;

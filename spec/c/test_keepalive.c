@@ -273,6 +273,23 @@ static void the_deadline_is_exact(void) {
   }
 }
 
+static void an_excuse_renews_only_the_limit_of_an_awaited_answer(void) {
+  struct sw_keepalive keepalive;
+  uint64_t at;
+  sw_keepalive_init(&keepalive, 1000, 300, 0, 0);
+  sw_keepalive_excuse(&keepalive, 100);
+  CHECK(sw_keepalive_deadline(&keepalive, &at));
+  CHECK_INT(at, keepalive.next_send);
+  CHECK_INT(sw_keepalive_due(&keepalive, 1000, 0), SW_KEEPALIVE_SEND);
+  sw_keepalive_excuse(&keepalive, 1250);
+  CHECK_INT(sw_keepalive_due(&keepalive, 1300, 0), SW_KEEPALIVE_WAIT);
+  CHECK(sw_keepalive_deadline(&keepalive, &at));
+  CHECK_INT(at, 1550);
+  CHECK_INT(sw_keepalive_due(&keepalive, 1550, 0), SW_KEEPALIVE_DEAD);
+  CHECK_INT(sw_keepalive_answered(&keepalive, 1560), 310);
+  CHECK_INT(sw_keepalive_due(&keepalive, 1570, 0), SW_KEEPALIVE_WAIT);
+}
+
 int main(void) {
   RUN(first_gap_follows_the_draw);
   RUN(gaps_are_evenly_spread);
@@ -293,5 +310,6 @@ int main(void) {
   RUN(a_jump_before_the_send_kills_nobody);
   RUN(a_jump_while_awaiting_is_the_end);
   RUN(the_deadline_is_exact);
+  RUN(an_excuse_renews_only_the_limit_of_an_awaited_answer);
   return test_summary("test_keepalive");
 }
