@@ -14,8 +14,7 @@ helper.watch()
 
 local k
 
--- It pings whoever was idle for a second.
-setup(function() k = helper.kamailio("NO_AUTH", "IDLE_PING=1") end)
+setup(function() k = helper.kamailio "NO_AUTH" end)
 
 local function open(scheme, more) return phone.open(k, scheme, more) end
 
@@ -225,22 +224,3 @@ for _, scheme in ipairs { "ws", "wss" } do
     end)
   end)
 end
-
-describe("Kamailio's own pings", function()
-  it("are answered, so that an idle connection lives on (R26)", function()
-    local quiet = { open "ws", open "wss" }
-    local sent, received = phone.statistic(k, "transmitted_frames"),
-      phone.statistic(k, "received_frames")
-    -- an answer that does not come costs the connection after a second
-    run_until(function()
-      return phone.statistic(k, "transmitted_frames") >= sent + 4 and
-        phone.statistic(k, "received_frames") >= received + 4
-    end, 15, "second ping and pong of both")
-    for _, p in ipairs(quiet) do
-      assert.same({ "up", "connected" }, p.seen.order)
-      assert.equal(0, p.t:stats().dropped)
-      options_are_answered(p)
-    end
-    phone.hang_up(quiet[1], quiet[2])
-  end)
-end)

@@ -26,7 +26,7 @@ local function default_runs()
   if _VERSION == "Lua 5.1" and not rawget(_G, "jit") then count = 500 end
   if _VERSION == "Lua 5.3" then count = 2500 end
   if run.scale > 1 then count = count / (5 * run.scale) end
-  if run.gc_stress then count = count / 20 end
+  if run.gc_stress then count = count / 50 end
   return math.max(50, math.floor(count))
 end
 

@@ -14,6 +14,9 @@
 #include "stream.h"
 #include "tls.h"
 
+/* Unread answers of a TLS session at which it is not read any more. */
+enum { ANSWERS_MAX = 65536 };
+
 static void release(struct sw_channel *channel) {
   sw_tls_free(channel->tls);
   if (channel->addresses)
@@ -43,14 +46,33 @@ static void fail(struct sw_channel *channel, int error) {
 
 /* ---- TLS --------------------------------------------------------------- */
 
-static void send_cipher(struct sw_channel *channel) {
+static void apply_pause(struct sw_channel *channel) {
+  if (!channel->stream)
+    return;
+  if (channel->paused || channel->choked)
+    sw_stream_pause(channel->stream);
+  else
+    sw_stream_resume(channel->stream);
+}
+
+/* Returns whether there was anything to send. */
+static bool send_cipher(struct sw_channel *channel) {
   struct sw_buffer *cipher = &channel->loop->cipher;
   size_t length = sw_buffer_length(cipher);
   if (!length)
-    return;
+    return false;
   if (channel->stream)
     sw_stream_write(channel->stream, sw_buffer_bytes(cipher), length);
   sw_buffer_consume(cipher, length);
+  return true;
+}
+
+/* A peer that has us answer (to key updates) more than it reads waits. */
+static void choke_if_due(struct sw_channel *channel) {
+  if (sw_channel_unsent(channel) <= ANSWERS_MAX)
+    return;
+  channel->choked = true;
+  apply_pause(channel);
 }
 
 /* Decrypts into the loop's scratch: nothing here is called while another
@@ -63,7 +85,8 @@ static void pump(struct sw_channel *channel, const uint8_t *input,
     enum sw_tls_result result =
         sw_tls_read(channel->tls, &input, &length, loop->scratch,
                     SW_SCRATCH_SIZE, &size, &loop->cipher);
-    send_cipher(channel);
+    if (send_cipher(channel) && channel->open)
+      choke_if_due(channel);
     if (result == SW_TLS_NEED_MORE)
       return;
     if (result == SW_TLS_DATA) {
@@ -105,6 +128,10 @@ static void on_data(void *arg, uint8_t *bytes, size_t length) {
 
 static void on_progress(void *arg) {
   struct sw_channel *channel = arg;
+  if (channel->choked) {
+    channel->choked = false;
+    apply_pause(channel);
+  }
   if (channel->open)
     channel->ops->progress(channel->arg);
 }
@@ -134,10 +161,12 @@ static const struct sw_stream_ops stream_ops = {on_connected, on_data,
 static bool dial_next(struct sw_channel *channel) {
   const struct addrinfo *address = channel->next_address;
   channel->next_address = address->ai_next;
-  channel->skip = false;
   if (sw_stream_connect(channel->loop, address->ai_addr, channel->local_address,
-                        &stream_ops, channel, &channel->stream))
+                        &stream_ops, channel, &channel->stream)) {
+    channel->error = SIPWIRE_ENOMEM;
     return false;
+  }
+  channel->skip = false;
   channel->ops->phase(channel->arg, SIPWIRE_PHASE_TCP);
   return true;
 }
@@ -259,12 +288,8 @@ uint64_t sw_channel_sent(const struct sw_channel *channel) {
 }
 
 void sw_channel_pause(struct sw_channel *channel, bool paused) {
-  if (!channel->stream)
-    return;
-  if (paused)
-    sw_stream_pause(channel->stream);
-  else
-    sw_stream_resume(channel->stream);
+  channel->paused = paused;
+  apply_pause(channel);
 }
 
 void sw_channel_finish(struct sw_channel *channel) {

@@ -42,7 +42,7 @@ struct sw_channel {
   struct addrinfo *addresses, *next_address;
   const char *local_address; /* the owner's */
   int error;                 /* why we ended it ourselves; 0: we did not */
-  bool connected, open, skip;
+  bool connected, open, skip, paused, choked;
 };
 
 /* sw_channel_connect starts; |host|, |tls| and |local_address| are the owner's

@@ -62,6 +62,7 @@ struct sw_link {
   bool finish_due; /* FIN behind the last frame */
   struct sw_upgrade upgrade;
   struct sw_outbox outbox;
+  size_t answers, answers_written; /* bytes: in the outbox, in the channel */
   struct sw_ws ws;
   struct sw_keepalive keepalive;
   uint64_t ping_number, ping_time, pings_sent, pongs_received;
@@ -226,20 +227,37 @@ int sw_link_send(struct sw_link *link, bool binary, const void *data,
 /* While bytes wait for the socket, on_progress() comes back here. */
 void sw_link_flush(struct sw_link *link) {
   sw_list_remove(&link->dirty);
+  if (!sw_channel_unsent(&link->channel)) { /* all of it goes there now */
+    link->answers_written = link->answers;
+    link->answers = 0;
+  }
   sw_outbox_flush(&link->outbox);
   sw_outbox_settle(&link->outbox, 0, link->ops->sent);
+  if (!sw_channel_unsent(&link->channel))
+    link->answers_written = 0;
+  if (link->answers + link->answers_written <= OUTBOX_MAX / 2)
+    sw_link_hold(link, SW_HOLD_OUTBOX, false);
 }
 
-/* No memory for an answer is the connection's end, never silence. */
+/* No memory for a control frame is the connection's end, never silence. */
+static bool put_control(struct sw_link *link, enum sw_ws_opcode opcode,
+                        const void *data, size_t length) {
+  int error = put_frame(link, opcode, data, length, NULL);
+  if (!error)
+    return true;
+  report_text(link, error, NULL);
+  drop(link);
+  return false;
+}
+
+/* A peer that asks more than it reads is not read from for a while. */
 static void answer(struct sw_link *link, enum sw_ws_opcode opcode,
                    const void *data, size_t length) {
-  int error = put_frame(link, opcode, data, length, NULL);
-  if (error) {
-    report_text(link, error, NULL);
-    drop(link);
-  } else if (sw_link_unsent(link) > OUTBOX_MAX) {
+  if (!put_control(link, opcode, data, length))
+    return;
+  link->answers += sw_ws_header_size(length, !link->server) + length;
+  if (link->answers + link->answers_written > OUTBOX_MAX)
     sw_link_hold(link, SW_HOLD_OUTBOX, true);
-  }
 }
 
 static bool send_close(struct sw_link *link, unsigned code,
@@ -511,8 +529,6 @@ static void on_progress(void *arg) {
   struct sw_link *link = arg;
   sw_link_flush(link);
   finish_if_due(link);
-  if (sw_link_unsent(link) <= OUTBOX_MAX / 2)
-    sw_link_hold(link, SW_HOLD_OUTBOX, false);
   uncount_if_done(link);
 }
 
@@ -542,13 +558,13 @@ static void send_keepalive(struct sw_link *link, bool awaited) {
   if (!awaited)
     link->ping_time = uv_hrtime();
   if (link->options->keep_alive_method == SIPWIRE_KEEP_ALIVE_CRLF) {
-    answer(link, SW_WS_TEXT, "\r\n\r\n", 4);
+    put_control(link, SW_WS_TEXT, "\r\n\r\n", 4);
     return;
   }
   if (!awaited)
     sw_random_bytes(&link->loop->random, &link->ping_number,
                     sizeof link->ping_number);
-  answer(link, SW_WS_PING, &link->ping_number, sizeof link->ping_number);
+  put_control(link, SW_WS_PING, &link->ping_number, sizeof link->ping_number);
 }
 
 static void keep_alive(struct sw_link *link) {
@@ -701,6 +717,7 @@ void sw_link_close(struct sw_link *link) {
     link->stage = STAGE_CLOSING;
     enter_phase(link, SIPWIRE_PHASE_CLOSING);
     sw_link_hold(link, SW_HOLD_USER, false);
+    sw_link_hold(link, SW_HOLD_OUTBOX, false); /* none are given any more */
     arm_in(link, link->options->disconnect_timeout_ms);
     if (!send_close(link, 1000, NULL)) {
       report_text(link, SIPWIRE_ENOMEM, NULL);
@@ -711,6 +728,8 @@ void sw_link_close(struct sw_link *link) {
 
 void sw_link_release(struct sw_link *link) {
   link->arg = NULL;
+  sw_link_hold(link, SW_HOLD_INBOX,
+               false); /* messages are dropped from now on */
   sw_link_close(link);
 }
 
@@ -742,8 +761,8 @@ int sw_link_address(const struct sw_link *link, bool peer, char *buffer,
 }
 
 void sw_link_stats(const struct sw_link *link, struct sipwire_stats *stats) {
-  stats->pings_sent = link->pings_sent;
-  stats->pongs_received = link->pongs_received;
+  stats->pings_sent += link->pings_sent;
+  stats->pongs_received += link->pongs_received;
   stats->rtt_ms = (double)link->rtt_ms;
   stats->queue = sw_link_unsent(link);
   stats->dns_ms = (double)link->phase_ms[SIPWIRE_PHASE_DNS];

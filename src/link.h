@@ -79,7 +79,7 @@ enum sw_hold {
   SW_HOLD_USER = 1,    /* sipwire_transport_pause() */
   SW_HOLD_INBOX = 2,   /* too much is undelivered */
   SW_HOLD_REQUEST = 4, /* a request is unanswered */
-  SW_HOLD_OUTBOX = 8   /* too many control frames are unsent */
+  SW_HOLD_OUTBOX = 8   /* too many answers to pings are unsent */
 };
 void sw_link_hold(struct sw_link *link, enum sw_hold reason, bool held);
 
@@ -92,8 +92,8 @@ bool sw_link_secure(const struct sw_link *link);
 int sw_link_address(const struct sw_link *link, bool peer, char *buffer,
                     size_t size);
 
-/* sw_link_stats fills in what the link knows: pings, rtt_ms, queue, and how
-   long each phase took. */
+/* sw_link_stats fills in what the link knows: rtt_ms, queue, how long each
+   phase took; and adds its pings and pongs. */
 void sw_link_stats(const struct sw_link *link, struct sipwire_stats *stats);
 
 /* For the loop: the link that an entry of loop->dirty stands for, and the end

@@ -54,7 +54,7 @@ enum { DESCRIPTORS_MAX = 65536 };
 /* Deadlines are ours; libwebsockets' own must never come first. */
 enum { NEVER_SECONDS = 24 * 3600 };
 
-enum { READ_SIZE = 65536, CANARY_SIZE = 4096 };
+enum { CANARY_SIZE = 4096 };
 
 /* How long nothing happens until a loop counts as quiet. */
 enum { QUIET_MS = 100 };
@@ -92,7 +92,7 @@ static bool context_open(struct sipwire_loop *loop) {
   info.foreign_loops = foreign;
   info.pcontext = &loop->lws;
   info.timeout_secs = info.connect_timeout_secs = NEVER_SECONDS;
-  info.pt_serv_buf_size = READ_SIZE;
+  info.pt_serv_buf_size = SW_READ_SIZE;
   info.retry_and_idle_policy = &no_pings;
   info.http_proxy_address = "0:0"; /* or it obeys $http_proxy */
   info.vhost_name = "sipwire";
@@ -118,8 +118,9 @@ static bool descriptors_left(void) {
 static bool context_open_quietly(struct sipwire_loop *loop) {
   struct sigaction pipe_action;
   struct rlimit limit, lowered;
-  bool lower =
-      !getrlimit(RLIMIT_NOFILE, &limit) && limit.rlim_cur > DESCRIPTORS_MAX;
+  bool known = !getrlimit(RLIMIT_NOFILE, &limit);
+  bool lower = known && limit.rlim_cur > DESCRIPTORS_MAX;
+  loop->descriptors = known && !lower ? (int)limit.rlim_cur : DESCRIPTORS_MAX;
   lws_set_log_level(0, NULL);
   sigaction(SIGPIPE, NULL, &pipe_action);
   if (lower) {
@@ -365,8 +366,10 @@ static bool poll_open(struct sipwire_loop *loop) {
       !epoll_ctl(poll_fd, EPOLL_CTL_ADD, timer_fd, &event) &&
       !epoll_ctl(poll_fd, EPOLL_CTL_ADD, uv_backend_fd(&loop->uv), &event))
     return true;
+  int number = errno;
   close_fd(&loop->poll_fd);
   close_fd(&loop->timer_fd);
+  errno = number;
   return false;
 }
 

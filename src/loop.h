@@ -19,8 +19,10 @@
 struct lws_context;
 struct lws_vhost;
 struct sw_inbox;
+struct sw_crew;
 struct sw_lookup;
 struct sw_stream;
+struct sw_watch;
 struct sw_tls_context;
 
 /* ---- Items ------------------------------------------------------------- */
@@ -86,11 +88,12 @@ struct sipwire_loop {
   struct sw_item *spent; /* what the last event points to */
   unsigned live;         /* things that sipwire_loop_alive() counts */
   struct sw_list links, streams, listeners, timers;
-  struct sw_list dirty;   /* links with unwritten frames */
+  struct sw_list dirty; /* links with unwritten frames */
+  int descriptors;      /* libwebsockets takes none from here on */
+  struct sw_watch *dead_watches;
   struct sw_stream *todo; /* streams that are to be killed or ended */
   struct sw_lookup *lookups;
-  unsigned lookups_running;
-  uv_async_t *lookup_async;
+  struct sw_crew *crew; /* of their threads */
   struct sw_tls_context *tls_contexts;
   void *tls_bio_method;
   struct sw_random random;

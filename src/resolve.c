@@ -5,9 +5,10 @@
    Design notes.
    getaddrinfo() can take half a minute and cannot be stopped.  libuv's pool
    would make closing a loop wait for it, and shares its few threads with the
-   host; so each running lookup has a detached thread of its own, and the job
-   is shared between thread and loop: whoever lets go last frees it.  |lock|
-   guards |abandoned| and |done|, and with them the right to touch |async|. */
+   host; so each running lookup has a detached thread of its own, few of them at
+   a time, counted until they really end.  Threads and loop share a |crew|,
+   whose lock guards everything that both sides touch, the right to wake the
+   loop included; whoever lets go of a job or of the crew last frees it. */
 
 #define _GNU_SOURCE
 #include "resolve.h"
@@ -24,12 +25,18 @@
 #include "loop.h"
 #include "uri.h"
 
-enum { RUNNING_MAX = 4, STACK_SIZE = 256 * 1024, SERVICE_SIZE = 8 };
+enum { RUNNING_MAX = 8, STACK_SIZE = 256 * 1024, SERVICE_SIZE = 8 };
+
+struct sw_crew {
+  pthread_mutex_t lock;
+  unsigned references; /* the loop's and each thread's */
+  unsigned running;    /* threads */
+  uv_async_t *async;   /* NULL when the loop is gone */
+};
 
 struct job {
-  pthread_mutex_t lock;
+  struct sw_crew *crew;
   bool abandoned, done;
-  uv_async_t *async;
   char host[SW_URI_HOST_MAX + 2];
   char service[SERVICE_SIZE];
   int status;
@@ -42,14 +49,23 @@ struct sw_lookup {
   struct job *job;
   sw_lookup_fn fn;
   void *arg;
-  bool running;
+  bool started;
 };
 
 static void job_free(struct job *job) {
   if (job->addresses)
     freeaddrinfo(job->addresses);
-  pthread_mutex_destroy(&job->lock);
   free(job);
+}
+
+/* With the lock held, which it releases. */
+static void crew_unref(struct sw_crew *crew) {
+  bool last = --crew->references == 0;
+  pthread_mutex_unlock(&crew->lock);
+  if (!last)
+    return;
+  pthread_mutex_destroy(&crew->lock);
+  free(crew);
 }
 
 static int resolve(const char *host, const char *service, int flags,
@@ -73,16 +89,18 @@ struct addrinfo *sw_resolve_numeric(const char *host, uint16_t port) {
 
 static void *work(void *arg) {
   struct job *job = arg;
+  struct sw_crew *crew = job->crew;
   struct addrinfo *addresses = NULL;
   int status = resolve(job->host, job->service, 0, &addresses);
-  pthread_mutex_lock(&job->lock);
+  pthread_mutex_lock(&crew->lock);
   job->status = status;
   job->addresses = status ? NULL : addresses;
   job->done = true;
   bool abandoned = job->abandoned;
-  if (!abandoned)
-    uv_async_send(job->async);
-  pthread_mutex_unlock(&job->lock);
+  crew->running--;
+  if (crew->async) /* also when abandoned: another may start */
+    uv_async_send(crew->async);
+  crew_unref(crew);
   if (abandoned)
     job_free(job);
   return NULL;
@@ -111,11 +129,7 @@ static void unlist(struct sw_lookup *lookup) {
   while (*at != lookup)
     at = &(*at)->next;
   *at = lookup->next;
-  if (lookup->running)
-    lookup->loop->lookups_running--;
 }
-
-static void start_waiting(struct sipwire_loop *loop);
 
 static void finish(struct sw_lookup *lookup, const char *fault) {
   struct addrinfo *addresses = lookup->job->addresses;
@@ -133,18 +147,48 @@ static const char *fault_of(const struct job *job) {
   return job->addresses ? NULL : "no address";
 }
 
-static bool is_done(struct job *job) {
-  pthread_mutex_lock(&job->lock);
-  bool done = job->done;
-  pthread_mutex_unlock(&job->lock);
-  return done;
-}
-
 static struct sw_lookup *find_done(struct sipwire_loop *loop) {
   struct sw_lookup *lookup = loop->lookups;
-  while (lookup && !(lookup->running && is_done(lookup->job)))
+  pthread_mutex_lock(&loop->crew->lock);
+  while (lookup && !lookup->job->done)
     lookup = lookup->next;
+  pthread_mutex_unlock(&loop->crew->lock);
   return lookup;
+}
+
+/* Takes a place among the running threads, if there is one. */
+static bool take_place(struct sw_crew *crew) {
+  pthread_mutex_lock(&crew->lock);
+  bool room = crew->running < RUNNING_MAX;
+  if (room) {
+    crew->running++;
+    crew->references++;
+  }
+  pthread_mutex_unlock(&crew->lock);
+  return room;
+}
+
+static void start(struct sw_lookup *lookup) {
+  struct job *job = lookup->job;
+  lookup->started = true;
+  if (thread_start(job))
+    return;
+  pthread_mutex_lock(&job->crew->lock);
+  job->status = EAI_AGAIN; /* on_async() reports it */
+  job->done = true;
+  job->crew->running--;
+  uv_async_send(job->crew->async);
+  crew_unref(job->crew);
+}
+
+static void start_waiting(struct sipwire_loop *loop) {
+  struct sw_lookup *lookup = loop->lookups;
+  while (lookup && lookup->started)
+    lookup = lookup->next;
+  while (lookup && take_place(loop->crew)) {
+    start(lookup);
+    lookup = lookup->next;
+  }
 }
 
 static void on_async(uv_async_t *async) {
@@ -157,35 +201,30 @@ static void on_async(uv_async_t *async) {
   start_waiting(loop);
 }
 
-static void start_waiting(struct sipwire_loop *loop) {
-  struct sw_lookup *lookup = loop->lookups;
-  while (lookup && loop->lookups_running < RUNNING_MAX) {
-    if (!lookup->running) {
-      lookup->running = true;
-      loop->lookups_running++;
-      if (!thread_start(lookup->job)) {
-        lookup->job->status = EAI_AGAIN; /* on_async reports it */
-        lookup->job->done = true;
-        uv_async_send(lookup->job->async);
-      }
-    }
-    lookup = lookup->next;
-  }
-}
-
-/* The handle stays until the loop goes. */
-static bool async_open(struct sipwire_loop *loop) {
-  if (loop->lookup_async)
-    return true;
+static uv_async_t *async_new(struct sipwire_loop *loop) {
   uv_async_t *async = malloc(sizeof *async);
   if (!async)
-    return false;
+    return NULL;
   if (uv_async_init(&loop->uv, async, on_async)) {
     free(async);
-    return false;
+    return NULL;
   }
   async->data = loop;
-  loop->lookup_async = async;
+  return async;
+}
+
+/* Made with the first lookup, it stays until the loop goes. */
+static bool crew_open(struct sipwire_loop *loop) {
+  if (loop->crew)
+    return true;
+  struct sw_crew *crew = calloc(1, sizeof *crew);
+  if (!crew || !(crew->async = async_new(loop))) {
+    free(crew);
+    return false;
+  }
+  pthread_mutex_init(&crew->lock, NULL);
+  crew->references = 1;
+  loop->crew = crew;
   return true;
 }
 
@@ -194,8 +233,7 @@ static struct job *job_new(struct sipwire_loop *loop, const char *host,
   struct job *job = calloc(1, sizeof *job);
   if (!job)
     return NULL;
-  pthread_mutex_init(&job->lock, NULL);
-  job->async = loop->lookup_async;
+  job->crew = loop->crew;
   snprintf(job->host, sizeof job->host, "%s", host);
   snprintf(job->service, sizeof job->service, "%u", port);
   return job;
@@ -205,7 +243,7 @@ struct sw_lookup *sw_lookup_new(struct sipwire_loop *loop, const char *host,
                                 uint16_t port, sw_lookup_fn fn, void *arg) {
   struct sw_lookup **last = &loop->lookups;
   struct sw_lookup *lookup = calloc(1, sizeof *lookup);
-  if (!lookup || !async_open(loop) ||
+  if (!lookup || !crew_open(loop) ||
       !(lookup->job = job_new(loop, host, port))) {
     free(lookup);
     return NULL;
@@ -221,24 +259,27 @@ struct sw_lookup *sw_lookup_new(struct sipwire_loop *loop, const char *host,
 }
 
 void sw_lookup_cancel(struct sw_lookup *lookup) {
-  struct sipwire_loop *loop = lookup->loop;
   struct job *job = lookup->job;
+  struct sw_crew *crew = job->crew;
   unlist(lookup);
-  pthread_mutex_lock(&job->lock);
-  bool ours = !lookup->running || job->done;
+  pthread_mutex_lock(&crew->lock);
+  bool ours = !lookup->started || job->done;
   job->abandoned = true;
-  pthread_mutex_unlock(&job->lock);
+  pthread_mutex_unlock(&crew->lock);
   if (ours)
     job_free(job);
   free(lookup);
-  start_waiting(loop);
 }
 
 void sw_lookups_close(struct sipwire_loop *loop) {
-  loop->lookups_running += RUNNING_MAX; /* start no more */
+  struct sw_crew *crew = loop->crew;
   while (loop->lookups)
     sw_lookup_cancel(loop->lookups);
-  if (loop->lookup_async)
-    uv_close((uv_handle_t *)loop->lookup_async, (uv_close_cb)free);
-  loop->lookup_async = NULL;
+  loop->crew = NULL;
+  if (!crew)
+    return;
+  pthread_mutex_lock(&crew->lock);
+  uv_close((uv_handle_t *)crew->async, (uv_close_cb)free);
+  crew->async = NULL;
+  crew_unref(crew);
 }

@@ -36,7 +36,7 @@
 enum { SALVAGE_SIZE = 16384 };
 
 struct sw_stream {
-  struct sw_list link; /* first: in loop->streams */
+  struct sw_list entry; /* first: in loop->streams */
   struct sipwire_loop *loop;
   const struct sw_stream_ops *ops;
   void *arg;
@@ -52,8 +52,8 @@ struct sw_stream {
 };
 
 struct sw_watch {
+  struct sw_watch *next; /* of loop->dead_watches */
   struct lws *wsi;
-  struct sipwire_loop *loop;
   sw_watch_fn fn;
   void *arg;
   int fd;
@@ -111,7 +111,7 @@ static void end(struct sw_stream *stream) {
   int error = stream->error, sys_errno = stream->sys_errno;
   sw_buffer_clear(&stream->unsent);
   if (stream->destroyed) {
-    sw_list_remove(&stream->link);
+    sw_list_remove(&stream->entry);
     free(stream);
   } else {
     stream->orphan = true;
@@ -159,9 +159,14 @@ void sw_streams_close(struct sipwire_loop *loop) {
 void sw_streams_release(struct sipwire_loop *loop) {
   while (!sw_list_empty(&loop->streams)) {
     struct sw_stream *stream = (struct sw_stream *)loop->streams.next;
-    sw_list_remove(&stream->link);
+    sw_list_remove(&stream->entry);
     sw_buffer_clear(&stream->unsent);
     free(stream);
+  }
+  while (loop->dead_watches) {
+    struct sw_watch *watch = loop->dead_watches;
+    loop->dead_watches = watch->next;
+    free(watch);
   }
 }
 
@@ -319,7 +324,7 @@ static void on_destroy(struct sw_stream *stream, struct lws *wsi) {
   stream->fd = -1;
   stream->destroyed = true;
   if (stream->orphan) {
-    sw_list_remove(&stream->link);
+    sw_list_remove(&stream->entry);
     free(stream);
     return;
   }
@@ -357,7 +362,7 @@ static int on_watch(struct lws *wsi, enum lws_callback_reasons reason,
   (void)length;
   if (!watch)
     return 0;
-  if (reason == LWS_CALLBACK_RAW_RX_FILE)
+  if (reason == LWS_CALLBACK_RAW_RX_FILE && watch->fn)
     watch->fn(watch->arg);
   else if (reason == LWS_CALLBACK_WSI_DESTROY)
     watch->wsi = NULL;
@@ -365,9 +370,8 @@ static int on_watch(struct lws *wsi, enum lws_callback_reasons reason,
 }
 
 const struct lws_protocols *sw_stream_protocols(void) {
-  enum { READ_SIZE = 65536 };
   static const struct lws_protocols protocols[] = {
-      {"stream", on_stream, 0, READ_SIZE, 0, NULL, READ_SIZE},
+      {"stream", on_stream, 0, SW_READ_SIZE, 0, NULL, SW_READ_SIZE},
       {"watch", on_watch, 0, 0, 0, NULL, 0},
       {NULL, NULL, 0, 0, 0, NULL, 0}};
   return protocols;
@@ -385,7 +389,7 @@ static struct sw_stream *stream_new(struct sipwire_loop *loop,
   stream->ops = ops;
   stream->arg = arg;
   stream->fd = -1;
-  sw_list_add(&loop->streams, &stream->link);
+  sw_list_add(&loop->streams, &stream->entry);
   return stream;
 }
 
@@ -407,11 +411,13 @@ static socklen_t address_size(const struct sockaddr *address) {
 }
 
 /* What connect() would have said: asks the routing table again. */
-static int probe(const struct sockaddr *peer) {
+static int probe(const struct sipwire_loop *loop, const struct sockaddr *peer) {
   int fd = socket(peer->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0)
     return errno;
   int number = connect(fd, peer, address_size(peer)) ? errno : 0;
+  if (fd >= loop->descriptors)
+    number = EMFILE;
   close(fd);
   return number;
 }
@@ -451,7 +457,7 @@ int sw_stream_connect(struct sipwire_loop *loop, const struct sockaddr *peer,
     stream->destroyed = true;
     fail(stream, SIPWIRE_EUNREACHABLE, EAFNOSUPPORT);
   } else if (!dial(stream, address, port, local_address)) {
-    int number = probe(peer);
+    int number = probe(loop, peer);
     stream->failed = false; /* its destruction knew no errno */
     stream->wsi = NULL;
     fail(stream, number ? sw_error_of_errno(number) : SIPWIRE_EUNREACHABLE,
@@ -461,11 +467,21 @@ int sw_stream_connect(struct sipwire_loop *loop, const struct sockaddr *peer,
   return 0;
 }
 
+/* libwebsockets refused it, and may still tell of its end. */
+static void abandon(struct sw_stream *stream) {
+  stream->failed = stream->orphan = true;
+  if (!stream->destroyed)
+    return;
+  sw_list_remove(&stream->entry);
+  free(stream);
+}
+
 int sw_stream_adopt(struct sipwire_loop *loop, int fd,
                     const struct sw_stream_ops *ops, void *arg,
                     struct sw_stream **out) {
-  struct sw_stream *stream = stream_new(loop, ops, arg);
   lws_adopt_desc_t adopt;
+  struct sw_stream *stream =
+      fd < loop->descriptors ? stream_new(loop, ops, arg) : NULL;
   if (!stream) {
     close(fd);
     return SIPWIRE_ENOMEM;
@@ -476,10 +492,11 @@ int sw_stream_adopt(struct sipwire_loop *loop, int fd,
   adopt.fd.sockfd = fd;
   adopt.vh_prot_name = "stream";
   adopt.opaque = stream;
+  stream->dialing = true;
   struct lws *wsi = lws_adopt_descriptor_vhost_via_info(&adopt);
+  stream->dialing = false;
   if (!wsi) {
-    sw_list_remove(&stream->link);
-    free(stream);
+    abandon(stream);
     return SIPWIRE_ENOMEM;
   }
   own(stream, wsi);
@@ -512,11 +529,11 @@ struct sw_watch *sw_watch_new(struct sipwire_loop *loop, int fd, sw_watch_fn fn,
                               void *arg) {
   struct sw_watch *watch = calloc(1, sizeof *watch);
   lws_adopt_desc_t adopt;
-  if (!watch) {
+  if (!watch || fd >= loop->descriptors) {
+    free(watch);
     close(fd);
     return NULL;
   }
-  watch->loop = loop;
   watch->fn = fn;
   watch->arg = arg;
   watch->fd = fd;
@@ -527,8 +544,10 @@ struct sw_watch *sw_watch_new(struct sipwire_loop *loop, int fd, sw_watch_fn fn,
   adopt.vh_prot_name = "watch";
   adopt.opaque = watch;
   watch->wsi = lws_adopt_descriptor_vhost_via_info(&adopt);
-  if (!watch->wsi) {
-    free(watch);
+  if (!watch->wsi) { /* libwebsockets may still know it */
+    watch->fn = NULL;
+    watch->next = loop->dead_watches;
+    loop->dead_watches = watch;
     return NULL;
   }
   return watch;

@@ -10,6 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The most bytes that one read gives. */
+enum { SW_READ_SIZE = 65536 };
+
 struct lws_protocols;
 struct sipwire_loop;
 struct sockaddr;

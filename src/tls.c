@@ -152,7 +152,10 @@ static int set_algorithms(struct sipwire_loop *loop,
   else if (config->min_version && strcmp(config->min_version, "1.2"))
     return sw_loop_fault(loop, SIPWIRE_EINVALID,
                          "tls.min_version is neither \"1.2\" nor \"1.3\"");
-  SSL_CTX_set_min_proto_version(context->ssl, version);
+  /* the system's policy may be stricter than our default */
+  if (config->min_version ||
+      SSL_CTX_get_min_proto_version(context->ssl) < version)
+    SSL_CTX_set_min_proto_version(context->ssl, version);
   if (config->ciphers &&
       !SSL_CTX_set_cipher_list(context->ssl, config->ciphers)) {
     ERR_clear_error();
@@ -163,10 +166,12 @@ static int set_algorithms(struct sipwire_loop *loop,
   return 0;
 }
 
+/* The only application protocol (RFC 7301), with its length in front. */
+static const unsigned char http[] = "\x08http/1.1";
+
 static int choose_protocol(SSL *ssl, const unsigned char **out,
                            unsigned char *out_length, const unsigned char *in,
                            unsigned in_length, void *arg) {
-  static const unsigned char http[] = "\x08http/1.1";
   (void)ssl;
   (void)arg;
   /* a client that names protocols without ours is left to its own ways */
@@ -179,7 +184,6 @@ static int choose_protocol(SSL *ssl, const unsigned char **out,
 
 static void set_habits(struct sw_tls_context *context) {
   static const unsigned char session_id[] = "sipwire";
-  static const unsigned char http[] = "\x08http/1.1";
   int verify = context->config.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE;
   if (context->server && context->config.verify)
     verify |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
@@ -199,6 +203,7 @@ static void set_habits(struct sw_tls_context *context) {
 
 static int context_open(struct sipwire_loop *loop,
                         struct sw_tls_context *context) {
+  ERR_clear_error(); /* of others, or it would be told as ours */
   context->ssl =
       SSL_CTX_new(context->server ? TLS_server_method() : TLS_client_method());
   if (!context->ssl)
@@ -384,7 +389,9 @@ static bool expect_peer(SSL *ssl, const char *host, bool verify) {
   X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
   if (is_address(host)) /* never as SNI: RFC 6066 section 3 */
     return !verify || X509_VERIFY_PARAM_set1_ip_asc(param, host);
-  X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+  X509_VERIFY_PARAM_set_hostflags(param,
+                                  X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS |
+                                      X509_CHECK_FLAG_NEVER_CHECK_SUBJECT);
   return SSL_set_tlsext_host_name(ssl, host) &&
          (!verify || X509_VERIFY_PARAM_set1_host(param, host, 0));
 }

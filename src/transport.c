@@ -488,6 +488,8 @@ static void attempt_release(struct sipwire_transport *transport) {
   if (!attempt)
     return;
   if (attempt->link) {
+    sw_link_stats(attempt->link, &transport->stats);
+    transport->stats.queue = 0;
     sw_link_release(attempt->link);
     attempt->link = NULL;
     attempt_unref(attempt);

@@ -197,9 +197,9 @@ local function dispatch(loop, kind, id, a, b, ...)
   return kind ~= nil
 end
 
-local function dispatch_all(loop)
-  local handle = loop._core
+local function tick(loop, handle, ms)
   local next_event = handle.next
+  handle:step(ms)
   while dispatch(loop, next_event(handle)) do end
 end
 
@@ -224,13 +224,17 @@ function Loop:step(timeout)
     raise("step() inside a callback: the loop is running already")
   end
   self._stepping = true
-  local ok, err = pcall(handle.step, handle, ms)
-  if ok then
-    ok, err = pcall(dispatch_all, self)
-  end
+  local ok, err = pcall(tick, self, handle, ms)
   self._stepping = false
   if not ok then -- a forked child, or Ctrl-C
     raise("%s", describe(err))
+  end
+end
+
+local function run_all(self)
+  while self._core and self._core:alive() and not self._stopped and
+    not self._failure do
+    self:step()
   end
 end
 
@@ -248,12 +252,8 @@ function Loop:run(main, ...)
     self:spawn(main, ...)
   end
   self._running, self._stopped, self._failure = true, false, nil
-  local ok, err = true, nil
-  while ok and self._core and self._core:alive() and not self._stopped and
-    not self._failure do
-    ok, err = pcall(self.step, self)
-  end
-  self._running = false
+  local ok, err = pcall(run_all, self)
+  self._running, self._stepping = false, false
   if not ok then
     error(err, 0)
   elseif self._failure then

@@ -9,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TAG_MAX_BITS = 53 };
-
 #if LUA_VERSION_NUM < 502
 static void set_functions(lua_State *L, const luaL_Reg *functions) {
   for (; functions->name; functions++) {
@@ -186,7 +184,8 @@ static void get_string(lua_State *L, int index, const char *field,
                        const char **value) {
   if (!get(L, index, field))
     return;
-  *value = luaL_checkstring(L, -1);
+  luaL_checktype(L, -1, LUA_TSTRING); /* a number would make a new string */
+  *value = lua_tostring(L, -1);
   lua_pop(L, 1); /* the table keeps it */
 }
 
