@@ -235,7 +235,7 @@ describe("a message that is lost", function()
     return r
   end
 
-  it("is told when the link is reset #slow (C31)", function()
+  it("is told when the link is reset #slow (C31, R44)", function()
     local r = lost(function(_, link)
       link.c:reset()
       return 2

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Every operation in every state, reached by every path, twice on one object
--- (C10-C13, C18-C25, C28, C30, C33-C36, C40).
+-- (C10-C13, C18-C25, C28, C30, C33-C35, C40).
 
 local helper = require "spec.helper"
 local peers = require "spec.support.peers"

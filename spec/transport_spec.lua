@@ -46,7 +46,7 @@ local function first_in_tick(loop, fn)
 end
 
 describe("a new transport", function()
-  it("is Disconnected and silent (C1)", function()
+  it("is Disconnected and silent (C1, C6)", function()
     local r = recorder.client(peers.raw())
     assert.equal("Disconnected", r.t.state)
     assert.is_false(r.t:is_connected())
