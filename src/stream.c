@@ -233,8 +233,7 @@ static void on_writable(struct sw_stream *stream) {
   }
   stream->blocked = false;
   send_fin(stream);
-  if (!stream->finishing)
-    stream->ops->progress(stream->arg);
+  stream->ops->progress(stream->arg);
 }
 
 bool sw_stream_failed(const struct sw_stream *stream) {

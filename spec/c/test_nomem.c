@@ -299,6 +299,7 @@ static void say_goodbye(void) {
 
 /* A client that reads nothing for a while: more than its socket takes. */
 static void flood_a_client(void) {
+  static const uint8_t bye[] = {0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8};
   struct party *raw = &parties[RAW];
   int fd, small = 4096;
   if (!open_listener())
@@ -317,6 +318,7 @@ static void flood_a_client(void) {
       asked[RAW][6]++;
     else
       party_free(raw);
+    try_to_send(fd, bye, sizeof bye);
   }
   RUN_UNTIL(raw_closed(fd) && (!asked[RAW][6] || raw->done[6]));
   close(fd);
@@ -441,10 +443,8 @@ static void memory_runs_out_in_a_flood(void) {
   fail_on = false;
   check_session(0);
   CHECK_INT(parties[RAW].lost, 0);
-  CHECK_STR(parties[RAW].seen,
-            "send 1 ok\nsend 2 ok\nConnected>Disconnecting down\n"
-            "send 3 ok\nsend 4 ok\nsend 5 ok\n"
-            "Disconnecting>Disconnected\ndisconnect 6 ok\n");
+  for (unsigned tag = 1; tag <= 6; tag++)
+    CHECK_INT(parties[RAW].done[tag], 1);
   for (int follow = 0; follow < 2; follow++) {
     fail_on = follow;
     count_down(1);
