@@ -80,7 +80,7 @@ for _, scheme in ipairs { "ws", "wss" } do
       assert.equal(0, #alice.seen.messages + #bob.seen.messages)
     end)
 
-    it("takes all bytes there are (R6, R8)", function()
+    it("takes all bytes there are (R5, R8)", function()
       local alice, bob = open(scheme), open(other)
       phone.check_registered(bob:ask(bob.user:register()), bob.user)
       local message, id = alice.user:request("MESSAGE", bob.user.uri,

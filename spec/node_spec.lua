@@ -97,6 +97,23 @@ for _, scheme in ipairs { "ws", "wss" } do
         end)
     end
 
+    it("gets text where that is possible, else binary (R6)", function()
+      local t, _, asked = open "/sink"
+      for _, case in ipairs {
+        { "a", false }, { "\0\r\n", false }, { "\240\159\147\158", false },
+        { "\255", true }, { "a\195", true }, { "\237\160\128", true },
+        { "a", true, "binary" }, { "\195\164", false, "text" },
+      } do
+        assert(t:send(case[1], nil, case[3]))
+        local message = peer:event("message", { id = asked.id })
+        assert.equal(#case[1], message.size)
+        assert.equal(case[2], message.binary)
+      end
+      assert.equal("utf8", select(3, t:send("\255", nil, "text")))
+      leave(t, asked.id)
+      assert.equal(0, peer:seen("message", { id = asked.id }))
+    end)
+
     it("is understood whatever it makes itself (R5, C38)", function()
       local t, seen, asked = open "/sink"
       local wanted, binary = {}, {}

@@ -168,7 +168,8 @@ stage_c-valgrind() {
   need_build release || return
   for program in build/release/spec/test_*; do
     [ -x "$program" ] || continue
-    job program "${program##*/}" 240 env SIPWIRE_TIME_SCALE=20 valgrind -q \
+    job program "${program##*/}" 240 env SIPWIRE_TIME_SCALE=20 \
+      SIPWIRE_VALGRIND=1 valgrind -q \
       --leak-check=full --errors-for-leak-kinds=definite,indirect,possible \
       --error-exitcode=99 "$program"
   done

@@ -396,6 +396,11 @@ static inline void raw_frame(int fd, unsigned first, const void *data,
   raw_write(fd, frame, 6 + length);
 }
 
+/* raw_window sets how much the kernel takes for us unread. */
+static inline void raw_window(int fd, int size) {
+  CHECK_INT(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
+}
+
 /* raw_reset ends the connection with a RST. */
 static inline void raw_reset(int fd) {
   struct linger linger = {1, 0};

@@ -301,11 +301,10 @@ static void say_goodbye(void) {
 static void flood_a_client(void) {
   static const uint8_t bye[] = {0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe8};
   struct party *raw = &parties[RAW];
-  int fd, small = 4096;
   if (!open_listener())
     return;
-  fd = raw_socket();
-  CHECK_INT(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+  int fd = raw_socket();
+  raw_window(fd, 4096);
   raw_connect(fd, sipwire_listener_port(listener.listener));
   raw_ask(fd);
   RUN_UNTIL(raw->transport || listener.request || raw_closed(fd));
@@ -319,6 +318,7 @@ static void flood_a_client(void) {
     else
       party_free(raw);
     try_to_send(fd, bye, sizeof bye);
+    raw_window(fd, 1048576);
   }
   RUN_UNTIL(raw_closed(fd) && (!asked[RAW][6] || raw->done[6]));
   close(fd);

@@ -268,8 +268,15 @@ static void connect_without_descriptors(bool secure, const char *host) {
   couple_close();
 }
 
+/* Not under valgrind, which accepts beyond the limit too, and then closes. */
+static bool accepts_beyond_the_limit(void) {
+  return getenv("SIPWIRE_VALGRIND") != NULL;
+}
+
 /* The server's end of the connection has to wait. */
 static void connect_with_one_descriptor(bool secure) {
+  if (accepts_beyond_the_limit())
+    return;
   couple_open(secure, "127.0.0.1");
   exhaust(1);
   CHECK_INT(sipwire_transport_connect(client.transport, 1), 0);
@@ -292,6 +299,8 @@ static void a_connect_needs_descriptors(void) {
 static void a_listener_serves_again_after_a_shortage(void) {
   enum { CLIENTS = 5 };
   int fds[CLIENTS];
+  if (accepts_beyond_the_limit())
+    return;
   couple_open(false, "127.0.0.1");
   for (int i = 0; i < CLIENTS; i++)
     fds[i] = raw_socket();

@@ -680,6 +680,49 @@ static void a_reset_loses_what_the_kernel_did_not_take(void) {
   couple_close();
 }
 
+static size_t raw_read_all(int fd) {
+  static char bytes[65536];
+  size_t total = 0;
+  ssize_t length;
+  while ((length = recv(fd, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+    total += (size_t)length;
+  return total;
+}
+
+/* The peer's farewell comes while much is unsent yet: it is still sent, and
+   not told as lost. */
+static void a_farewell_does_not_stop_what_was_sent_before(void) {
+  static const uint8_t bye[] = {0x03, 0xe8};
+  static char large[1000000];
+  struct sipwire_config habits;
+  size_t total = 0;
+  host_open(0);
+  memset(&served, 0, sizeof served);
+  memset(&client, 0, sizeof client);
+  sipwire_config_init(&habits);
+  habits.send_queue_limit = 8000000;
+  party_listen(&listener, hosts[0].loop, NULL, NULL, &habits);
+  listener.accept_as = &served;
+  int fd = raw_socket();
+  raw_window(fd, 4096);
+  raw_connect(fd, sipwire_listener_port(listener.listener));
+  raw_ask(fd);
+  RUN_UNTIL(served.transport);
+  for (unsigned tag = 1; tag <= 7; tag++)
+    CHECK_INT(sipwire_transport_send(served.transport, large, sizeof large,
+                                     SIPWIRE_FRAME_BINARY, tag), 0);
+  turns(3);
+  CHECK(!served.done[7]); /* the kernel did not take it all */
+  raw_frame(fd, 0x88, bye, sizeof bye);
+  RUN_UNTIL(served.state == SIPWIRE_DISCONNECTED);
+  raw_window(fd, 1048576);
+  RUN_UNTIL((total += raw_read_all(fd)) > 7 * sizeof large && served.done[7]);
+  all_tags_are_answered(&served, 1, 7);
+  CHECK_INT(served.lost, 0);
+  close(fd);
+  couple_close();
+}
+
 static void send_at_down(const struct sipwire_event *event) {
   if (event->type == SIPWIRE_EVENT_MESSAGE && event->arg == &served)
     CHECK_INT(party_send(&served, "to nobody", 1), 0);
@@ -772,6 +815,7 @@ int main(void) {
   TEST(a_paused_transport_can_disconnect);
   TEST(a_reset_loses_what_was_sent_after_it);
   TEST(a_reset_loses_what_the_kernel_did_not_take);
+  TEST(a_farewell_does_not_stop_what_was_sent_before);
   TEST(a_message_sent_after_an_unseen_end_is_lost_in_order);
   TEST(a_peer_that_just_goes_is_closed);
   TEST(fragments_arrive_as_one_message);
