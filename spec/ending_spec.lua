@@ -73,7 +73,7 @@ describe("the end of a connection", function()
     assert.is_false(info.was_clean)
   end)
 
-  it("is found when a keep-alive is not answered (C35, C37)", function()
+  it("is found when a keep-alive is not answered #timing (C35, C37)", function()
     local r, _, link = connected { keep_alive_interval = 0.05,
       keep_alive_timeout = 0.1 }
     link.c:pause()

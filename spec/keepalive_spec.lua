@@ -52,7 +52,7 @@ local function expect_timeout(t, peer, seen)
   peer:wait_end()
 end
 
-describe("keep-alive by ping", function()
+describe("keep-alive by ping #timing", function()
   it("comes after 80 to 100 % of the interval, each time (R34)", function()
     local t, peer, _, began = open {}
     local smallest, last = math.huge, nil
@@ -239,7 +239,7 @@ describe("keep-alive by ping", function()
   end)
 end)
 
-describe("keep-alive by CRLF", function()
+describe("keep-alive by CRLF #timing", function()
   local function open_crlf(options)
     options = options or {}
     options.keep_alive_method = "crlf"

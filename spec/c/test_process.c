@@ -88,6 +88,23 @@ static void on_pipe(int number) {
   (void)number;
 }
 
+/* Above 65536 the limit is lowered for a moment; only root can go there. */
+static void a_high_limit_stays(void) {
+  struct rlimit usual, high = {100000, 100000}, after;
+  CHECK_INT(getrlimit(RLIMIT_NOFILE, &usual), 0);
+  if (high.rlim_max < usual.rlim_max)
+    high.rlim_max = usual.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &high))
+    return;
+  couple_open(false, "127.0.0.1");
+  CHECK_INT(getrlimit(RLIMIT_NOFILE, &after), 0);
+  CHECK_INT(after.rlim_cur, high.rlim_cur);
+  CHECK_INT(after.rlim_max, high.rlim_max);
+  converse();
+  couple_close();
+  CHECK_INT(setrlimit(RLIMIT_NOFILE, &usual), 0);
+}
+
 static void signals_and_limits_stay(void) {
   struct sigaction action, mine;
   struct rlimit limit, after;
@@ -273,6 +290,27 @@ static bool accepts_beyond_the_limit(void) {
   return getenv("SIPWIRE_VALGRIND") != NULL;
 }
 
+/* Valgrind plays the limit itself, and closes what it has accepted. */
+static bool accept_keeps_what_it_cannot_take(void) {
+  struct sockaddr_in address;
+  struct sockaddr *plain = (struct sockaddr *)&address;
+  socklen_t size = sizeof address;
+  int here = raw_socket(), there = raw_socket();
+  memset(&address, 0, sizeof address);
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  CHECK(!bind(there, plain, size) && !listen(there, 1));
+  CHECK(!getsockname(there, plain, &size));
+  raw_connect(here, ntohs(address.sin_port));
+  exhaust(0);
+  CHECK(accept(there, NULL, NULL) < 0);
+  bool kept = !raw_closed(here);
+  recover();
+  close(here);
+  close(there);
+  return kept;
+}
+
 /* The server's end of the connection has to wait. */
 static void connect_with_one_descriptor(bool secure) {
   if (accepts_beyond_the_limit())
@@ -292,7 +330,8 @@ static void a_connect_needs_descriptors(void) {
   for (int secure = 0; secure < 2; secure++) {
     connect_without_descriptors(secure, "127.0.0.1");
     connect_without_descriptors(secure, "localhost");
-    connect_with_one_descriptor(secure);
+    if (accept_keeps_what_it_cannot_take())
+      connect_with_one_descriptor(secure);
   }
 }
 
@@ -323,7 +362,7 @@ static void a_listener_serves_again_after_a_shortage(void) {
     RUN_UNTIL(raw_closed(fds[i]));
     close(fds[i]);
   }
-  CHECK_INT(listener.refused, CLIENTS);
+  CHECK(listener.refused == CLIENTS || !accept_keeps_what_it_cannot_take());
   listener.refuse = false;
   converse();
   couple_close();
@@ -340,6 +379,7 @@ int main(void) {
   TEST(a_conversation_leaves_no_descriptor);
   TEST(descriptors_go_with_their_connection);
   TEST(signals_and_limits_stay);
+  TEST(a_high_limit_stays);
   TEST(writing_to_a_reset_connection_is_survived);
   TEST(nothing_is_said_on_stderr);
   TEST(a_loop_needs_descriptors);
