@@ -144,7 +144,7 @@ stage_install() {
 stage_build() {
   local preset
   for preset in dev asan release fuzz; do
-    job step "$preset" 300 sh -c \
+    job step "$preset" 600 sh -c \
       'cmake --preset "$1" "$2" && cmake --build --preset "$1" -- -k 0' build "$preset" \
       "-DSIPWIRE_LUA=$(IFS=';' && echo "${luas[*]}")"
   done
@@ -155,11 +155,11 @@ stage_layers() {
 }
 
 stage_c() {
-  need_build dev && job ctest "" 300 ctest --preset dev
+  need_build dev && job ctest "" 600 ctest --preset dev
 }
 
 stage_c-asan() {
-  need_build asan && job ctest "" 300 ctest --preset asan
+  need_build asan && job ctest "" 600 ctest --preset asan
 }
 
 # Optimised, as some of them try millions of inputs.  Memory that is possibly
@@ -169,7 +169,7 @@ stage_c-valgrind() {
   need_build release || return
   for program in build/release/spec/test_*; do
     [ -x "$program" ] || continue
-    job program "${program##*/}" 240 env SIPWIRE_TIME_SCALE=20 \
+    job program "${program##*/}" 480 env SIPWIRE_TIME_SCALE=20 \
       SIPWIRE_VALGRIND=1 valgrind -q \
       --leak-check=full --errors-for-leak-kinds=definite,indirect \
       --error-exitcode=99 "$program"
@@ -219,7 +219,7 @@ valgrind=(valgrind -q --leak-check=full --errors-for-leak-kinds=definite
 stage_specs() {
   local lua
   for lua in "${luas[@]}"; do
-    run_specs "$lua" 300 "$lua" dev --
+    run_specs "$lua" 600 "$lua" dev --
   done
 }
 
@@ -238,7 +238,7 @@ stage_specs-asan() {
   local lua environment preload
   for lua in "${luas[@]}"; do
     asan_environment "$lua"
-    run_specs "$lua" 400 "$lua" asan "${environment[@]}" SIPWIRE_TIME_SCALE=4 --
+    run_specs "$lua" 800 "$lua" asan "${environment[@]}" SIPWIRE_TIME_SCALE=4 --
   done
 }
 
@@ -253,7 +253,7 @@ stage_specs-valgrind() {
       [ $((index % 2)) -eq "$half" ] && mine+=("${files[$index]}")
     done
     [ ${#mine[@]} -eq 0 ] && continue
-    run_specs "valgrind-$half" 500 lua5.4 dev SIPWIRE_TIME_SCALE=20 -- \
+    run_specs "valgrind-$half" 900 lua5.4 dev SIPWIRE_TIME_SCALE=20 -- \
       --exclude-tags=slow,timing "${mine[@]}"
   done
 }
@@ -262,7 +262,7 @@ stage_specs-gc() {
   local lua environment preload
   for lua in lua5.1 lua5.4; do
     asan_environment "$lua"
-    run_specs "$lua" 500 "$lua" asan "${environment[@]}" SIPWIRE_GC_STRESS=1 \
+    run_specs "$lua" 900 "$lua" asan "${environment[@]}" SIPWIRE_GC_STRESS=1 \
       SIPWIRE_TIME_SCALE=20 -- --exclude-tags=slow,timing
   done
 }
