@@ -44,6 +44,7 @@ describe("a loop", function()
       print("again")
     ]]))
     assert.are.equal("waiting", child:line(10))
+    child:wait_asleep(20) -- in run(): before that Ctrl-C ends the script
     uv.kill(child.pid, "sigint")
     assert.are.equal("again", child:line(20))
     assert.are.equal(0, (child:wait(20)))

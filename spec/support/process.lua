@@ -11,6 +11,7 @@
 -- p:json([limit])     the same, decoded
 -- p:output([limit])   all of the rest, after its end
 -- p:write(bytes)  p:close_stdin()
+-- p:wait_asleep([limit])   until it waits for something
 -- p:wait([limit])     code, signal
 -- p:stop([limit])     closes stdin, sends SIGTERM, then SIGKILL; waits
 -- process.run { ..., input = bytes, limit = seconds }: code, stdout, stderr
@@ -138,6 +139,20 @@ function process:close_stdin()
   self.stdin_ended = true
   local ok = pcall(pipe.shutdown, pipe, run.guard(function() close(pipe) end))
   if not ok then close(pipe) end
+end
+
+-- "PID (NAME) STATE ..."; no program that specs start has a ")" in its name.
+local function is_asleep(pid)
+  local file = io.open(("/proc/%d/stat"):format(pid))
+  local line = file and file:read "*l"
+  if file then file:close() end
+  return line and line:match "%) (%a)" == "S"
+end
+
+function process:wait_asleep(limit)
+  run.wait(function() return self.code or is_asleep(self.pid) end, limit,
+    function() return self.name .. " asleep\n" .. self.stderr end)
+  if self.code then error(self.name .. " ended\n" .. self.stderr, 2) end
 end
 
 function process:wait(limit)
