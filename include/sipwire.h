@@ -98,13 +98,14 @@ enum sipwire_phase {
   SIPWIRE_PHASE_NONE,
   SIPWIRE_PHASE_DNS,
   SIPWIRE_PHASE_TCP,
+  SIPWIRE_PHASE_PROXY,
   SIPWIRE_PHASE_TLS,
   SIPWIRE_PHASE_UPGRADE,
   SIPWIRE_PHASE_OPEN,
   SIPWIRE_PHASE_CLOSING
 };
 
-/* sipwire_phase_name returns "dns", "tcp", "tls", "upgrade", "open",
+/* sipwire_phase_name returns "dns", "tcp", "proxy", "tls", "upgrade", "open",
    "closing", or NULL for SIPWIRE_PHASE_NONE. */
 SIPWIRE_API const char *sipwire_phase_name(enum sipwire_phase phase);
 
@@ -116,7 +117,7 @@ SIPWIRE_API const char *sipwire_phase_name(enum sipwire_phase phase);
 struct sipwire_info {
   enum sipwire_phase phase;   /* where it failed; NONE if not applicable */
   const char *text;           /* one line, never NULL */
-  int http_status;            /* of the refused upgrade, or 0 */
+  int http_status;            /* of the refused upgrade or tunnel, or 0 */
   const char *http_headers;   /* "Name: value\r\n" lines, or NULL */
   size_t http_headers_length; /* bytes */
   int close_code;             /* 1000..4999, or 0 if never open */
@@ -278,12 +279,23 @@ struct sipwire_tls_config {
   bool verify;             /* default for clients: true */
 };
 
+/* As |proxy|: take http_proxy for ws, https_proxy for wss, or all_proxy, but
+   for hosts in no_proxy, as the environment says when the server is set. */
+#define SIPWIRE_PROXY_ENVIRONMENT "environment"
+
 struct sipwire_config {
   const char *server; /* ws:// or wss:// URL.  May be NULL until
                          sipwire_transport_set_server() */
   const struct sipwire_header *headers; /* extra ones for the upgrade */
   size_t header_count;
-  const char *local_address;  /* numeric address to connect from, or NULL */
+  const char *local_address; /* numeric address to connect from, or NULL */
+  const char *username; /* for a 401 in answer to the upgrade, or NULL.  Basic
+                           or Digest (RFC 7617, 7616), one retry within the
+                           attempt.  Sent to the server's host only */
+  const char *password; /* NULL: "" */
+  const char *proxy;    /* "http://[user[:password]@]host[:port]" to go through
+                           (CONNECT, RFC 9110 section 9.3.6),
+                           SIPWIRE_PROXY_ENVIRONMENT, or NULL: none */
   int connection_timeout_ms;  /* 5000.  0: none.  dns + tcp + tls + upgrade */
   int disconnect_timeout_ms;  /* 5000.  1..; closing handshake */
   int keep_alive_interval_ms; /* 0: off.  Gaps are 80..100 % of it, drawn anew
@@ -380,6 +392,7 @@ struct sipwire_stats {
   size_t queue;  /* bytes accepted and unsent */
   double rtt_ms; /* of the last keep-alive; -1: none yet */
   double dns_ms, tcp_ms, tls_ms, upgrade_ms; /* of the last attempt; -1 */
+  bool tls_resumed; /* the last attempt went on with an earlier TLS session */
 };
 SIPWIRE_API void
 sipwire_transport_stats(const struct sipwire_transport *transport,
@@ -391,8 +404,8 @@ struct sipwire_listener_config {
   const char *address; /* numeric; NULL: "127.0.0.1" */
   uint16_t port;       /* 0: any, see sipwire_listener_port() */
   bool secure;         /* speak TLS as |transport|->tls says */
-  /* Limits and habits of the accepted transports.  |server|, |headers| and
-     |local_address| must be NULL; |arg| is not used;
+  /* Limits and habits of the accepted transports.  |server|, |headers|,
+     |local_address|, |username| and |proxy| must be NULL; |arg| is not used;
      |connection_timeout_ms| limits the client's handshake. */
   const struct sipwire_config *transport; /* NULL: the defaults */
   void *arg;

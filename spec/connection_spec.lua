@@ -75,7 +75,7 @@ describe("a connection", function()
     main(function()
       local c, err, code, info = open { server = listener.url .. "/forbidden" }
       assert.is_nil(c)
-      assert.are.equal("http: HTTP status 403 Forbidden", err)
+      assert.are.equal("http: upgrade refused: HTTP status 403 Forbidden", err)
       assert.are.equal("http", code)
       assert.are.equal(403, info.http_status)
       assert.are.equal("upgrade", info.phase)

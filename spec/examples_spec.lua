@@ -260,16 +260,11 @@ describe("the README", function()
         assert(listed[name] or except[name], "missing: " .. name)
       end
     end
-    check("sipwire.Options", { username = 1, password = 1, proxy = 1 })
+    check("sipwire.Options", {})
     check("sipwire.ListenerOptions", {})
     check("sipwire.TlsOptions", {})
     local transport = { server = "ws://127.0.0.1", unheard_of = 1 }
     assert.has_error(function() sipwire.new(transport) end)
-    for _, name in ipairs { "username", "password", "proxy" } do
-      local ok, err = pcall(sipwire.new, { server = "ws://x", [name] = "x" })
-      assert.is_false(ok)
-      assert.matches("not supported yet", err)
-    end
   end)
 
   it("lists each error code of the C API that users can see", function()

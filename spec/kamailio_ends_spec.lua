@@ -160,7 +160,7 @@ for _, scheme in ipairs { "ws", "wss" } do
     it("refuses the upgrade, or never answers it (C15, C16, R25)", function()
       local outcome = refused "/deny"
       assert.equal("http", outcome.code)
-      assert.equal("http: HTTP status 403 Forbidden", outcome.err)
+      assert.equal("http: upgrade refused: HTTP status 403 Forbidden", outcome.err)
       assert.equal(403, outcome.info.http_status)
       assert.equal("sipwire-spec", outcome.info.http_headers.server)
       assert.equal("text/plain", outcome.info.http_headers["content-type"])
@@ -182,7 +182,7 @@ for _, scheme in ipairs { "ws", "wss" } do
         outcome = { c or false, err, code, info.http_status, info.phase }
       end)
       run_until(function() return outcome end, 5, "open()'s end")
-      assert.same({ false, "http: HTTP status 403 Forbidden", "http", 403,
+      assert.same({ false, "http: upgrade refused: HTTP status 403 Forbidden", "http", 403,
         "upgrade" }, outcome)
     end)
   end)

@@ -50,7 +50,7 @@ local libraries = {
   { "libuv", { "^uv%.h$", "^uv/" }, { "uv_", "UV_" },
     words "loop stream resolve timer link listener" },
   { "OpenSSL", { "^openssl/" }, { "SSL_", "EVP_", "X509_", "BIO_", "RAND_" },
-    words "tls random" },
+    words "tls random auth" },
 }
 
 -- What a file must not know of: its users.
@@ -60,6 +60,8 @@ local users = {
   resolve = words "stream tls channel link transport listener",
   timer = words "stream tls channel link transport listener",
   stream = words "ws http tls channel link transport listener",
+  auth = words "stream tls channel link transport listener options",
+  proxy = words "stream tls channel link transport listener options",
   tls = words "ws http stream channel link transport listener",
   channel = words "ws http upgrade outbox link transport listener",
   upgrade = words "stream tls channel link transport listener",

@@ -109,12 +109,6 @@ describe("options of new()", function()
       { local_address = 127 })
   end)
 
-  it("that do nothing yet refuse a value", function()
-    for _, name in ipairs { "proxy", "username", "password" } do
-      new_raises("option '" .. name .. "' is not supported yet", { [name] = "x" })
-    end
-  end)
-
   it("name the URL's bad part (C3)", function()
     for url, part in pairs {
       ["http://h/"] = "scheme", ["sip:h"] = "scheme", [""] = "URL",

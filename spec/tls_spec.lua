@@ -201,7 +201,7 @@ describe("a client's certificate", function()
     local outcome = attempt(url(listener), tls)
     assert.equal("tls", outcome.code)
     assert.matches(words, outcome.info.tls_error, 1, true)
-    assert.equal("upgrade", outcome.info.phase)
+    assert.equal("tls", outcome.info.phase)
   end
 
   it("is shown if the server asks for it (R16)", function()

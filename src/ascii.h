@@ -2,10 +2,12 @@
 #ifndef SW_ASCII_H
 #define SW_ASCII_H
 
-/* Character classes that no locale changes.  Pure. */
+/* Characters and words, as no locale changes them.  Pure. */
 
 #include <stdbool.h>
 #include <string.h>
+
+#include "slice.h"
 
 static inline bool sw_is_digit(char c) {
   return c >= '0' && c <= '9';
@@ -22,6 +24,15 @@ static inline bool sw_is_alnum(char c) {
 /* A NUL is in no set. */
 static inline bool sw_is_one_of(char c, const char *set) {
   return c && strchr(set, c);
+}
+
+/* Whether |text| is |word|, in any case. */
+static inline bool sw_is_word(struct sw_slice text, const char *word) {
+  size_t i = 0;
+  while (i < text.length && word[i] &&
+         sw_lower(text.data[i]) == sw_lower(word[i]))
+    i++;
+  return i == text.length && !word[i];
 }
 
 #endif

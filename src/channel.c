@@ -220,7 +220,7 @@ int sw_channel_connect(struct sw_channel *channel, struct sipwire_loop *loop,
                        const struct sw_channel_ops *ops, void *arg) {
   init(channel, loop, ops, arg);
   channel->local_address = local_address;
-  if (tls && !(channel->tls = sw_tls_new(tls, host)))
+  if (tls && !(channel->tls = sw_tls_new(tls, host, port)))
     return SIPWIRE_ENOMEM;
   ops->phase(arg, SIPWIRE_PHASE_DNS);
   channel->addresses = channel->next_address = sw_resolve_numeric(host, port);
@@ -228,6 +228,16 @@ int sw_channel_connect(struct sw_channel *channel, struct sipwire_loop *loop,
     return 0;
   release(channel);
   return SIPWIRE_ENOMEM;
+}
+
+int sw_channel_secure(struct sw_channel *channel, const char *host,
+                      uint16_t port, struct sw_tls_context *tls) {
+  if (!(channel->tls = sw_tls_new(tls, host, port)))
+    return SIPWIRE_ENOMEM;
+  channel->open = false;
+  channel->ops->phase(channel->arg, SIPWIRE_PHASE_TLS);
+  pump(channel, NULL, 0);
+  return 0;
 }
 
 int sw_channel_accept(struct sw_channel *channel, struct sipwire_loop *loop,
@@ -240,7 +250,7 @@ int sw_channel_accept(struct sw_channel *channel, struct sipwire_loop *loop,
     channel->open = true;
     return 0;
   }
-  if (!(channel->tls = sw_tls_new(tls, NULL)))
+  if (!(channel->tls = sw_tls_new(tls, NULL, 0)))
     fail(channel, SIPWIRE_ENOMEM);
   ops->phase(arg, SIPWIRE_PHASE_TLS);
   return 0;
@@ -300,6 +310,10 @@ void sw_channel_finish(struct sw_channel *channel) {
     send_cipher(channel);
   }
   sw_stream_finish(channel->stream);
+}
+
+bool sw_channel_resumed(const struct sw_channel *channel) {
+  return channel->tls && sw_tls_resumed(channel->tls);
 }
 
 int sw_channel_address(const struct sw_channel *channel, bool peer,

@@ -53,6 +53,11 @@ int sw_channel_connect(struct sw_channel *channel, struct sipwire_loop *loop,
                        struct sw_tls_context *tls, const char *local_address,
                        const struct sw_channel_ops *ops, void *arg);
 
+/* sw_channel_secure starts TLS with |host| inside an open, plain channel:
+   |opened| comes again.  It returns 0 or SIPWIRE_ENOMEM. */
+int sw_channel_secure(struct sw_channel *channel, const char *host,
+                      uint16_t port, struct sw_tls_context *tls);
+
 /* sw_channel_accept takes over an accepted socket, also when it fails. */
 int sw_channel_accept(struct sw_channel *channel, struct sipwire_loop *loop,
                       int fd, struct sw_tls_context *tls,
@@ -83,6 +88,9 @@ void sw_channel_finish(struct sw_channel *channel);
 /* sw_channel_abort ends it, in every phase.  |ended| comes with
    SIPWIRE_EABORTED in a later step, or at once if no socket is open yet. */
 void sw_channel_abort(struct sw_channel *channel);
+
+/* sw_channel_resumed tells whether its TLS session is an earlier one's. */
+bool sw_channel_resumed(const struct sw_channel *channel);
 
 /* sw_channel_address: as sw_stream_address. */
 int sw_channel_address(const struct sw_channel *channel, bool peer,

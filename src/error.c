@@ -41,10 +41,10 @@ const char *sipwire_state_name(enum sipwire_state state) {
 
 const char *sipwire_phase_name(enum sipwire_phase phase) {
   static const char *const names[] = {
-      [SIPWIRE_PHASE_NONE] = NULL,         [SIPWIRE_PHASE_DNS] = "dns",
-      [SIPWIRE_PHASE_TCP] = "tcp",         [SIPWIRE_PHASE_TLS] = "tls",
-      [SIPWIRE_PHASE_UPGRADE] = "upgrade", [SIPWIRE_PHASE_OPEN] = "open",
-      [SIPWIRE_PHASE_CLOSING] = "closing",
+      [SIPWIRE_PHASE_NONE] = NULL,   [SIPWIRE_PHASE_DNS] = "dns",
+      [SIPWIRE_PHASE_TCP] = "tcp",   [SIPWIRE_PHASE_PROXY] = "proxy",
+      [SIPWIRE_PHASE_TLS] = "tls",   [SIPWIRE_PHASE_UPGRADE] = "upgrade",
+      [SIPWIRE_PHASE_OPEN] = "open", [SIPWIRE_PHASE_CLOSING] = "closing",
   };
   size_t index = (size_t)phase;
   return index < sizeof names / sizeof *names ? names[index] : NULL;

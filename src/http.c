@@ -53,15 +53,6 @@ static bool equals(struct sw_slice text, const char *want) {
   return text.length == strlen(want) && !memcmp(text.data, want, text.length);
 }
 
-static bool equals_any_case(struct sw_slice text, const char *want) {
-  if (text.length != strlen(want))
-    return false;
-  for (size_t i = 0; i < text.length; i++)
-    if (sw_lower(text.data[i]) != sw_lower(want[i]))
-      return false;
-  return true;
-}
-
 static struct sw_slice trim(struct sw_slice text) {
   for (; text.length && is_blank(text.data[0]); text.length--)
     text.data++;
@@ -252,7 +243,7 @@ static bool find_field(struct sw_slice fields, size_t *offset, const char *name,
                        struct sw_slice *value) {
   struct sw_slice other;
   while (sw_http_next_field(fields, offset, &other, value))
-    if (equals_any_case(other, name))
+    if (sw_is_word(other, name))
       return true;
   return false;
 }
@@ -313,7 +304,7 @@ static bool lists_nothing_but(struct sw_slice fields, const char *name,
   struct sw_slice element;
   bool found = false;
   while (next_element(&list, &element)) {
-    if (!equals_any_case(element, want))
+    if (!sw_is_word(element, want))
       return false;
     found = true;
   }
@@ -327,11 +318,11 @@ static bool is_reserved(struct sw_slice name) {
                                       "Content-Length", "Transfer-Encoding"};
   static const char prefix[] = "Sec-WebSocket-";
   for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-    if (equals_any_case(name, names[i]))
+    if (sw_is_word(name, names[i]))
       return true;
   if (name.length >= sizeof prefix - 1)
     name.length = sizeof prefix - 1;
-  return equals_any_case(name, prefix);
+  return sw_is_word(name, prefix);
 }
 
 const char *sw_http_header_fault(const char *name, const char *value) {
@@ -394,34 +385,74 @@ static void put_fields(struct writer *writer,
     put_field(writer, headers[i].name, headers[i].value);
 }
 
-static void put_host(struct writer *writer,
-                     const struct sw_http_upgrade *upgrade) {
-  put(writer, upgrade->ipv6_literal ? "Host: [" : "Host: ");
-  put_slice(writer, upgrade->host);
-  put(writer, upgrade->ipv6_literal ? "]" : "");
-  if (!upgrade->default_port) {
+static void put_authority(struct writer *writer,
+                          const struct sw_http_authority *authority,
+                          bool with_port) {
+  put(writer, authority->ipv6_literal ? "[" : "");
+  put_slice(writer, authority->host);
+  put(writer, authority->ipv6_literal ? "]" : "");
+  if (with_port) {
     put(writer, ":");
-    put_number(writer, upgrade->port);
+    put_number(writer, authority->port);
   }
-  put(writer, "\r\n");
+}
+
+static void put_optional(struct writer *writer, const char *name,
+                         const char *value) {
+  if (value)
+    put_field(writer, name, value);
+}
+
+static void put_target(struct writer *writer, struct sw_slice target) {
+  put(writer, target.length && target.data[0] == '/' ? "" : "/");
+  put_slice(writer, target);
+}
+
+size_t sw_http_write_target(char *out, size_t size, struct sw_slice target) {
+  struct writer writer = {out, size, 0};
+  put_target(&writer, target);
+  return writer.length;
+}
+
+size_t sw_http_write_authority(char *out, size_t size,
+                               const struct sw_http_authority *authority) {
+  struct writer writer = {out, size, 0};
+  put_authority(&writer, authority, true);
+  return writer.length;
 }
 
 size_t sw_http_write_upgrade(char *out, size_t size,
                              const struct sw_http_upgrade *upgrade) {
   struct writer writer = {out, size, 0};
-  struct sw_slice target = upgrade->target;
-  put(&writer, target.length && target.data[0] == '/' ? "GET " : "GET /");
-  put_slice(&writer, target);
+  put(&writer, "GET ");
+  put_target(&writer, upgrade->target);
   put(&writer, " HTTP/1.1\r\n");
-  put_host(&writer, upgrade);
-  put(&writer, "Upgrade: websocket\r\n"
+  put(&writer, "Host: ");
+  put_authority(&writer, &upgrade->authority, !upgrade->default_port);
+  put(&writer, "\r\n"
+               "Upgrade: websocket\r\n"
                "Connection: Upgrade\r\n"
                "Sec-WebSocket-Key: ");
   put_slice(&writer, (struct sw_slice){upgrade->key, SW_HTTP_KEY_LENGTH});
   put(&writer, "\r\n"
                "Sec-WebSocket-Version: 13\r\n"
                "Sec-WebSocket-Protocol: sip\r\n");
+  put_optional(&writer, "Authorization", upgrade->authorization);
   put_fields(&writer, upgrade->headers, upgrade->header_count);
+  put(&writer, "\r\n");
+  return writer.length;
+}
+
+size_t sw_http_write_connect(char *out, size_t size,
+                             const struct sw_http_authority *authority,
+                             const char *authorization) {
+  struct writer writer = {out, size, 0};
+  put(&writer, "CONNECT ");
+  put_authority(&writer, authority, true);
+  put(&writer, " HTTP/1.1\r\nHost: ");
+  put_authority(&writer, authority, true);
+  put(&writer, "\r\n");
+  put_optional(&writer, "Proxy-Authorization", authorization);
   put(&writer, "\r\n");
   return writer.length;
 }
@@ -448,7 +479,7 @@ static const char *response_fault(const struct sw_http_head *head,
     return "101 with HTTP/1.0";
   if (!lists_nothing_but(fields, "Upgrade", "websocket"))
     return "101 without Upgrade: websocket";
-  if (!lists(fields, "Connection", "upgrade", equals_any_case))
+  if (!lists(fields, "Connection", "upgrade", sw_is_word))
     return "101 without Connection: Upgrade";
   if (!only_field(fields, "Sec-WebSocket-Accept", &value))
     return "101 without exactly one Sec-WebSocket-Accept";
@@ -547,9 +578,9 @@ static struct refusal judge_http(const struct sw_http_head *head) {
 static struct refusal judge_websocket(struct sw_slice fields,
                                       struct sw_slice *key) {
   struct sw_slice version;
-  if (!lists(fields, "Upgrade", "websocket", equals_any_case))
+  if (!lists(fields, "Upgrade", "websocket", sw_is_word))
     return (struct refusal){400, "request without Upgrade: websocket"};
-  if (!lists(fields, "Connection", "upgrade", equals_any_case))
+  if (!lists(fields, "Connection", "upgrade", sw_is_word))
     return (struct refusal){400, "request without Connection: Upgrade"};
   if (!only_field(fields, "Sec-WebSocket-Version", &version) ||
       !equals(version, "13"))

@@ -68,13 +68,18 @@ const char *sw_http_header_fault(const char *name, const char *value);
 
 /* ---- Client side ------------------------------------------------------- */
 
-struct sw_http_upgrade {
+struct sw_http_authority {
   struct sw_slice host; /* without brackets */
   bool ipv6_literal;    /* host is to be bracketed */
   unsigned port;
-  bool default_port;      /* then the port is left out of Host */
-  struct sw_slice target; /* "", "/path", "?query": as in the URL */
-  const char *key;        /* SW_HTTP_KEY_LENGTH characters */
+};
+
+struct sw_http_upgrade {
+  struct sw_http_authority authority;
+  bool default_port;         /* then the port is left out of Host */
+  struct sw_slice target;    /* "", "/path", "?query": as in the URL */
+  const char *key;           /* SW_HTTP_KEY_LENGTH characters */
+  const char *authorization; /* the answer to a 401, or NULL */
   const struct sipwire_header *headers;
   size_t header_count;
 };
@@ -84,6 +89,18 @@ struct sw_http_upgrade {
    are allowed). */
 size_t sw_http_write_upgrade(char *out, size_t size,
                              const struct sw_http_upgrade *upgrade);
+
+/* sw_http_write_target writes the target of a request for a URL's |target|;
+   sw_http_write_authority the one of a CONNECT. */
+size_t sw_http_write_target(char *out, size_t size, struct sw_slice target);
+size_t sw_http_write_authority(char *out, size_t size,
+                               const struct sw_http_authority *authority);
+
+/* sw_http_write_connect likewise asks a proxy for a tunnel to |authority| (RFC
+   9110 section 9.3.6).  |authorization|: the answer to a 407, or NULL. */
+size_t sw_http_write_connect(char *out, size_t size,
+                             const struct sw_http_authority *authority,
+                             const char *authorization);
 
 /* sw_http_judge_response decides on the server's answer (RFC 6455 section
    4.1): 0 if it is a 101 with a right Upgrade, Connection, |accept|,

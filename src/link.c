@@ -22,6 +22,7 @@
 #include "loop.h"
 #include "options.h"
 #include "outbox.h"
+#include "proxy.h"
 #include "upgrade.h"
 
 enum {
@@ -34,6 +35,7 @@ enum {
 
 enum stage {
   STAGE_CHANNEL, /* dns, tcp, tls */
+  STAGE_TUNNEL,  /* a proxy was asked to connect */
   STAGE_UPGRADE,
   STAGE_ASKED, /* a server's: the request awaits its answer */
   STAGE_OPEN,
@@ -60,6 +62,9 @@ struct sw_link {
   bool counted;    /* in loop->live */
   int cause;       /* of the end: the first error reported, or 0 */
   bool finish_due; /* FIN behind the last frame */
+  bool tunneled;   /* the proxy has connected us */
+  bool resumed;    /* an earlier TLS session */
+  bool again;      /* a new channel is to follow the present one */
   struct sw_upgrade upgrade;
   struct sw_outbox outbox;
   size_t answers, answers_written; /* bytes: in the outbox, in the channel */
@@ -173,6 +178,7 @@ static void finish(struct sw_link *link, int error) {
 /* Gives the socket up at once. */
 static void drop(struct sw_link *link) {
   link->stage = STAGE_LINGERING;
+  link->again = false;
   uncount(link);
   sw_channel_abort(&link->channel);
 }
@@ -389,14 +395,15 @@ static void fail_upgrade(struct sw_link *link,
                          const struct sw_upgrade_verdict *verdict) {
   const struct sw_http_head *head = &verdict->head;
   struct sipwire_info info;
-  char words[64];
+  char words[128];
   memset(&info, 0, sizeof info);
   info.text = verdict->text;
   info.http_status = head->status;
   info.http_headers = head->fields.data;
   info.http_headers_length = head->fields.length;
   if (head->status && head->status != 101) {
-    snprintf(words, sizeof words, "HTTP status %d %.*s", head->status,
+    snprintf(words, sizeof words, "%s: HTTP status %d %.*s", verdict->text,
+             head->status,
              head->reason.length < 40 ? (int)head->reason.length : 40,
              head->reason.data);
     info.text = words;
@@ -424,10 +431,24 @@ static void read_rest(struct sw_link *link) {
   sw_buffer_clear(&rest);
 }
 
+static struct sw_upgrade_client client_of(struct sw_link *link) {
+  return (struct sw_upgrade_client){link->target, link->options,
+                                    &link->loop->random};
+}
+
+/* on_ended() goes on. */
+static void try_again(struct sw_link *link) {
+  link->stage = STAGE_CHANNEL;
+  link->again = true;
+  sw_channel_abort(&link->channel);
+}
+
 static void read_response(struct sw_link *link, const uint8_t *bytes,
                           size_t length) {
   struct sw_upgrade_verdict verdict;
-  switch (sw_upgrade_read_response(&link->upgrade, bytes, length, &verdict)) {
+  struct sw_upgrade_client client = client_of(link);
+  switch (sw_upgrade_read_response(&link->upgrade, &client, bytes, length,
+                                   &verdict)) {
   case SW_UPGRADE_NEED_MORE:
     break;
   case SW_UPGRADE_GOOD:
@@ -436,6 +457,32 @@ static void read_response(struct sw_link *link, const uint8_t *bytes,
     link->target = NULL;
     link->ops->up(link->arg);
     read_rest(link);
+    break;
+  case SW_UPGRADE_AGAIN:
+    try_again(link);
+    break;
+  case SW_UPGRADE_BAD:
+    fail_upgrade(link, &verdict);
+    drop(link);
+    break;
+  }
+}
+
+static void enter_tunnel(struct sw_link *link);
+
+static void read_tunnel(struct sw_link *link, const uint8_t *bytes,
+                        size_t length) {
+  struct sw_upgrade_verdict verdict;
+  struct sw_upgrade_client client = client_of(link);
+  switch (sw_upgrade_read_tunnel(&link->upgrade, &client, bytes, length,
+                                 &verdict)) {
+  case SW_UPGRADE_NEED_MORE:
+    break;
+  case SW_UPGRADE_GOOD:
+    enter_tunnel(link);
+    break;
+  case SW_UPGRADE_AGAIN:
+    try_again(link);
     break;
   case SW_UPGRADE_BAD:
     fail_upgrade(link, &verdict);
@@ -462,6 +509,7 @@ static void read_request(struct sw_link *link, const uint8_t *bytes,
     sw_link_hold(link, SW_HOLD_REQUEST, true);
     link->ops->request(link->arg, &verdict.head);
     break;
+  case SW_UPGRADE_AGAIN: /* is for clients */
   case SW_UPGRADE_BAD:
     fail_upgrade(link, &verdict);
     refuse(link, verdict.status);
@@ -481,13 +529,35 @@ static void keep_for_later(struct sw_link *link, const uint8_t *bytes,
 
 static int send_request(struct sw_link *link) {
   struct sw_buffer request = {NULL, 0, 0, 0};
-  int error = sw_upgrade_request(&link->upgrade, link->target,
-                                 &link->loop->random, &request);
+  struct sw_upgrade_client client = client_of(link);
+  int error = link->stage == STAGE_TUNNEL
+                  ? sw_upgrade_connect(&link->upgrade, &client, &request)
+                  : sw_upgrade_request(&link->upgrade, &client, &request);
   if (!error)
     sw_channel_write(&link->channel, sw_buffer_bytes(&request),
                      sw_buffer_length(&request));
   sw_buffer_clear(&request);
   return error;
+}
+
+static char *copy_host(const struct sw_uri *uri, char *host) {
+  memcpy(host, uri->host.data, uri->host.length);
+  host[uri->host.length] = '\0';
+  return host;
+}
+
+static const struct sw_channel_ops channel_ops;
+
+/* Starts a channel to the server, or to its proxy. */
+static int dial(struct sw_link *link) {
+  char host[SW_URI_HOST_MAX + 1];
+  const struct sw_target *target = link->target;
+  const struct sw_uri *uri = target->proxy ? &target->proxy->uri : &target->uri;
+  sw_upgrade_restart(&link->upgrade);
+  link->tunneled = false;
+  return sw_channel_connect(&link->channel, link->loop, copy_host(uri, host),
+                            uri->port, target->proxy ? NULL : target->tls,
+                            link->options->local_address, &channel_ops, link);
 }
 
 /* ---- The channel's callbacks ------------------------------------------- */
@@ -503,8 +573,10 @@ static void on_opened(void *arg) {
   struct sw_link *link = arg;
   if (link->stage != STAGE_CHANNEL)
     return;
-  link->stage = STAGE_UPGRADE;
-  enter_phase(link, SIPWIRE_PHASE_UPGRADE);
+  bool proxy = link->target && link->target->proxy && !link->tunneled;
+  link->stage = proxy ? STAGE_TUNNEL : STAGE_UPGRADE;
+  link->resumed = sw_channel_resumed(&link->channel);
+  enter_phase(link, proxy ? SIPWIRE_PHASE_PROXY : SIPWIRE_PHASE_UPGRADE);
   arm(link, link->deadline);
   int error = link->server ? 0 : send_request(link);
   if (error) {
@@ -513,9 +585,26 @@ static void on_opened(void *arg) {
   }
 }
 
+static void enter_tunnel(struct sw_link *link) {
+  char host[SW_URI_HOST_MAX + 1];
+  link->stage = STAGE_CHANNEL;
+  link->tunneled = true;
+  sw_upgrade_restart(&link->upgrade);
+  if (!link->target->tls) {
+    on_opened(link);
+  } else if (sw_channel_secure(&link->channel,
+                               copy_host(&link->target->uri, host),
+                               link->target->uri.port, link->target->tls)) {
+    report_text(link, SIPWIRE_ENOMEM, NULL);
+    drop(link);
+  }
+}
+
 static void on_data(void *arg, uint8_t *bytes, size_t length) {
   struct sw_link *link = arg;
-  if (link->stage == STAGE_UPGRADE && link->server)
+  if (link->stage == STAGE_TUNNEL)
+    read_tunnel(link, bytes, length);
+  else if (link->stage == STAGE_UPGRADE && link->server)
     read_request(link, bytes, length);
   else if (link->stage == STAGE_UPGRADE)
     read_response(link, bytes, length);
@@ -536,12 +625,31 @@ static void on_ended(void *arg, int error, int sys_errno, const char *text,
                      const char *tls_error) {
   struct sw_link *link = arg;
   struct sipwire_info info;
+  char words[128];
   memset(&info, 0, sizeof info);
   info.text = text;
   info.sys_errno = sys_errno;
   info.tls_error = tls_error;
+  if (link->again) {
+    link->again = false;
+    if (!(error = dial(link)))
+      return;
+    info.text = NULL;
+  }
   if (error == SIPWIRE_ECLOSED && link->stage == STAGE_UPGRADE)
     info.text = "closed by peer before it answered the upgrade";
+  else if (error == SIPWIRE_ECLOSED && link->stage == STAGE_TUNNEL)
+    info.text = "closed by the proxy before it answered";
+  else if (link->target && link->target->proxy && info.text &&
+           link->phase <= SIPWIRE_PHASE_TCP) {
+    snprintf(words, sizeof words, "proxy: %s", info.text);
+    info.text = words;
+  }
+  /* With TLS 1.3 a server judges the client's certificate when that has long
+     asked for the upgrade. */
+  if (error == SIPWIRE_ETLS && link->stage == STAGE_UPGRADE &&
+      !link->upgrade.seen)
+    link->phase = SIPWIRE_PHASE_TLS;
   report(link, error, &info);
   finish(link, error);
 }
@@ -592,6 +700,7 @@ static void out_of_time(struct sw_link *link) {
   static const char *const texts[PHASES] = {
       [SIPWIRE_PHASE_DNS] = "host name was not resolved in time",
       [SIPWIRE_PHASE_TCP] = "TCP connection was not made in time",
+      [SIPWIRE_PHASE_PROXY] = "proxy did not connect in time",
       [SIPWIRE_PHASE_TLS] = "TLS handshake was not done in time",
       [SIPWIRE_PHASE_UPGRADE] = "WebSocket upgrade was not done in time",
       [SIPWIRE_PHASE_CLOSING] = "closing handshake was not done in time",
@@ -651,16 +760,11 @@ static struct sw_link *link_new(struct sipwire_loop *loop, bool server,
 int sw_link_open(struct sipwire_loop *loop, struct sw_options *options,
                  struct sw_target *target, const struct sw_link_ops *ops,
                  void *arg, struct sw_link **out) {
-  char host[SW_URI_HOST_MAX + 2];
   struct sw_link *link = link_new(loop, false, options, ops, arg);
   if (!link)
     return SIPWIRE_ENOMEM;
   link->target = sw_target_ref(target);
-  snprintf(host, sizeof host, "%.*s", (int)target->uri.host.length,
-           target->uri.host.data);
-  int error = sw_channel_connect(&link->channel, loop, host, target->uri.port,
-                                 target->tls, options->local_address,
-                                 &channel_ops, link);
+  int error = dial(link);
   if (error) {
     finish(link, error);
     return error;
@@ -712,6 +816,7 @@ void sw_link_refuse(struct sw_link *link, const char *response, size_t length) {
 
 void sw_link_close(struct sw_link *link) {
   if (link->stage < STAGE_OPEN) {
+    link->again = false;
     sw_channel_abort(&link->channel);
   } else if (link->stage == STAGE_OPEN) {
     link->stage = STAGE_CLOSING;
@@ -765,6 +870,7 @@ void sw_link_stats(const struct sw_link *link, struct sipwire_stats *stats) {
   stats->pongs_received += link->pongs_received;
   stats->rtt_ms = (double)link->rtt_ms;
   stats->queue = sw_link_unsent(link);
+  stats->tls_resumed = link->resumed;
   stats->dns_ms = (double)link->phase_ms[SIPWIRE_PHASE_DNS];
   stats->tcp_ms = (double)link->phase_ms[SIPWIRE_PHASE_TCP];
   stats->tls_ms = (double)link->phase_ms[SIPWIRE_PHASE_TLS];

@@ -363,9 +363,12 @@ int sipwire_listener_new(struct sipwire_loop *loop,
     defaults.tls.verify = false;
     transport = &defaults;
   }
-  if (transport->server || transport->header_count || transport->local_address)
-    return sw_loop_fault(loop, SIPWIRE_EINVALID,
-                         "server, headers and local_address are for clients");
+  if (transport->server || transport->header_count ||
+      transport->local_address || transport->username || transport->proxy)
+    return sw_loop_fault(
+        loop, SIPWIRE_EINVALID,
+        "server, headers, local_address, username and proxy are "
+        "for clients");
   error = sw_options_new(loop, transport, true, config->secure, &options);
   if (error)
     return error;

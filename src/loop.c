@@ -21,8 +21,10 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libwebsockets.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,6 +33,8 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -80,6 +84,15 @@ void sw_list_remove(struct sw_list *entry) {
 
 /* ---- Making ------------------------------------------------------------ */
 
+/* libwebsockets makes and destroys contexts with process-wide state: its own,
+   and what context_open_quietly() restores. */
+static pthread_mutex_t contexts = PTHREAD_MUTEX_INITIALIZER;
+
+static void find_poll(uv_handle_t *handle, void *fd) {
+  if (handle->type == UV_POLL)
+    uv_fileno(handle, fd);
+}
+
 static bool context_open(struct sipwire_loop *loop) {
   static const lws_retry_bo_t no_pings;
   void *foreign[1] = {&loop->uv};
@@ -99,6 +112,7 @@ static bool context_open(struct sipwire_loop *loop) {
   loop->lws = lws_create_context(&info);
   if (loop->lws)
     loop->vhost = lws_create_vhost(loop->lws, &info);
+  uv_walk(&loop->uv, find_poll, &loop->wake_fd); /* there is no other yet */
   return loop->vhost != NULL;
 }
 
@@ -162,15 +176,55 @@ static void spin(struct sipwire_loop *loop) {
     uv_run(&loop->uv, UV_RUN_NOWAIT);
 }
 
+static void close_fd(int *fd) {
+  if (*fd >= 0)
+    close(*fd);
+  *fd = -1;
+}
+
+/* libwebsockets closes the descriptor that wakes it twice: in the first
+   lws_context_destroy(), and when its handle is gone.  In between the number
+   could become that of a file which another thread opens; so |spare|, a socket,
+   takes its place at once.  Returns by what it can be recognised, or 0. */
+static ino_t place_take(int spare, int fd) {
+  struct stat status = {0};
+  int place = fcntl(spare, F_DUPFD_CLOEXEC, fd);
+  if (place == fd)
+    fstat(place, &status);
+  else if (place >= 0)
+    close(place);
+  return status.st_ino;
+}
+
+/* Another version may close it once only. */
+static void place_leave(int fd, ino_t place) {
+  struct stat status;
+  if (place && !fstat(fd, &status) && status.st_ino == place &&
+      S_ISSOCK(status.st_mode))
+    close(fd);
+}
+
 /* lws_context_destroy() takes two calls, with the loop run in between, or its
    libuv plug-in is unloaded under its handles. */
+static void context_close(struct sipwire_loop *loop) {
+  int spare = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  ino_t place = 0;
+  if (loop->lws) {
+    lws_context_destroy(loop->lws);
+    place = place_take(spare, loop->wake_fd);
+  }
+  spin(loop);
+  place_leave(loop->wake_fd, place);
+  close_fd(&spare);
+  if (loop->lws)
+    lws_context_destroy(loop->lws);
+}
+
 static int io_close(struct sipwire_loop *loop) {
   unsigned left = 0;
-  if (loop->lws)
-    lws_context_destroy(loop->lws);
-  spin(loop);
-  if (loop->lws)
-    lws_context_destroy(loop->lws);
+  pthread_mutex_lock(&contexts);
+  context_close(loop);
+  pthread_mutex_unlock(&contexts);
   sw_streams_release(loop);
   uv_walk(&loop->uv, close_stale, &left);
   spin(loop);
@@ -204,7 +258,10 @@ static int loop_open(struct sipwire_loop *loop) {
   if (uv_timer_init(&loop->uv, &loop->wait_timer))
     return SIPWIRE_ESYSTEM;
   loop->wait_timer.data = loop;
-  return context_open_quietly(loop) ? 0 : SIPWIRE_ESYSTEM;
+  pthread_mutex_lock(&contexts);
+  bool opened = context_open_quietly(loop);
+  pthread_mutex_unlock(&contexts);
+  return opened ? 0 : SIPWIRE_ESYSTEM;
 }
 
 int sipwire_loop_new(const struct sipwire_loop_config *config,
@@ -213,7 +270,7 @@ int sipwire_loop_new(const struct sipwire_loop_config *config,
   if (!loop)
     return SIPWIRE_ENOMEM;
   loop->references = 1;
-  loop->poll_fd = loop->timer_fd = -1;
+  loop->poll_fd = loop->timer_fd = loop->wake_fd = -1;
   loop->armed = NOT_ARMED;
   if (config) {
     loop->log = config->log;
@@ -244,12 +301,6 @@ static void spent_release(struct sipwire_loop *loop) {
   loop->spent = NULL;
   if (item)
     item->class->release(item);
-}
-
-static void close_fd(int *fd) {
-  if (*fd >= 0)
-    close(*fd);
-  *fd = -1;
 }
 
 /* What is said goodbye to needs some turns: streams die in a fresh tick, and

@@ -102,6 +102,7 @@ struct sipwire_loop {
   struct sw_inbox *inbox;  /* the messages queued last, or NULL */
   struct sw_batch *spare_batch;
   int poll_fd, timer_fd; /* -1 until sipwire_loop_pollfd() */
+  int wake_fd;           /* of libwebsockets, or -1 */
   int64_t armed;         /* what timer_fd is set to; see loop.c */
   sipwire_log_fn log;
   void *log_arg;

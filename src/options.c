@@ -10,10 +10,14 @@
 
 #include "http.h"
 #include "loop.h"
+#include "proxy.h"
 #include "tls.h"
 
 /* Largest sum of all extra headers: servers refuse longer requests. */
 enum { HEADERS_MAX = 16384 };
+
+/* Longer ones would not fit into the answer to a challenge. */
+enum { USERNAME_MAX = 256 };
 
 /* A week, in ms: longer limits are mistakes in the unit. */
 enum { DURATION_MAX = 7 * 24 * 3600 * 1000 };
@@ -62,6 +66,27 @@ static const char *option_fault(const struct sipwire_config *config) {
   if (!config->send_queue_limit)
     return "send_queue_limit is 0";
   return duration_fault(config);
+}
+
+/* A name goes into a header field. */
+static const char *credentials_fault(const struct sipwire_config *config) {
+  if (!config->username)
+    return config->password ? "password needs username" : NULL;
+  for (const char *at = config->username; *at; at++)
+    if ((unsigned char)*at < ' ' || *at == 0x7f)
+      return "username has a control character";
+  return strlen(config->username) > USERNAME_MAX ? "username is too long"
+                                                 : NULL;
+}
+
+static int check_proxy(struct sipwire_loop *loop, const char *url) {
+  struct sw_proxy *proxy;
+  if (!url || !strcmp(url, SIPWIRE_PROXY_ENVIRONMENT))
+    return 0;
+  int error = sw_proxy_new(loop, "proxy", url, &proxy);
+  if (!error)
+    sw_proxy_free(proxy);
+  return error;
 }
 
 static bool tls_is_default(const struct sipwire_tls_config *tls) {
@@ -115,10 +140,27 @@ static void copy_numbers(struct sw_options *options,
   options->send_queue_limit = config->send_queue_limit;
 }
 
+static bool copy_text(char **to, const char *from) {
+  return !from || (*to = strdup(from));
+}
+
+static bool copy_texts(struct sw_options *options,
+                       const struct sipwire_config *config) {
+  const char *password = config->password;
+  if (config->username && !password)
+    password = "";
+  return copy_text(&options->local_address, config->local_address) &&
+         copy_text(&options->proxy, config->proxy) &&
+         copy_text(&options->credentials.username, config->username) &&
+         copy_text(&options->credentials.password, password);
+}
+
 int sw_options_new(struct sipwire_loop *loop,
                    const struct sipwire_config *config, bool listening,
                    bool secure, struct sw_options **out) {
   const char *fault = option_fault(config);
+  if (!fault)
+    fault = credentials_fault(config);
   if (fault)
     return sw_loop_fault(loop, SIPWIRE_EINVALID, "%s", fault);
   struct sw_options *options = calloc(1, sizeof *options);
@@ -126,9 +168,10 @@ int sw_options_new(struct sipwire_loop *loop,
     return SIPWIRE_ENOMEM;
   options->references = 1;
   copy_numbers(options, config);
-  int error = open_tls(loop, &config->tls, listening, secure, options);
-  if (!error && config->local_address &&
-      !(options->local_address = strdup(config->local_address)))
+  int error = check_proxy(loop, config->proxy);
+  if (!error)
+    error = open_tls(loop, &config->tls, listening, secure, options);
+  if (!error && !copy_texts(options, config))
     error = SIPWIRE_ENOMEM;
   if (error)
     sw_options_unref(options);
@@ -146,6 +189,8 @@ void sw_options_unref(struct sw_options *options) {
   if (!options || --options->references)
     return;
   free(options->local_address);
+  sw_auth_wipe(options->proxy);
+  sw_credentials_clear(&options->credentials);
   sw_tls_context_unref(options->tls);
   free(options);
 }
@@ -186,6 +231,27 @@ static bool copy_headers(struct sw_target *target,
   return true;
 }
 
+static int open_proxy(struct sipwire_loop *loop, struct sw_target *target,
+                      const char *proxy) {
+  if (!proxy)
+    return 0;
+  if (strcmp(proxy, SIPWIRE_PROXY_ENVIRONMENT) != 0)
+    return sw_proxy_new(loop, "proxy", proxy, &target->proxy);
+  return sw_proxy_from_environment(loop, &target->uri, &target->proxy);
+}
+
+/* Two of them would leave it to the server whom to believe. */
+static int check_authorization(struct sipwire_loop *loop,
+                               const struct sw_target *target,
+                               const struct sw_options *options) {
+  for (size_t i = 0; i < target->header_count; i++)
+    if (options->credentials.username &&
+        !strcasecmp(target->headers[i].name, "Authorization"))
+      return sw_loop_fault(loop, SIPWIRE_EINVALID,
+                           "header 'Authorization' together with username");
+  return 0;
+}
+
 static int fill(struct sipwire_loop *loop, struct sw_target *target,
                 const char *url, const struct sipwire_header *headers,
                 size_t header_count, const struct sw_options *options) {
@@ -196,8 +262,11 @@ static int fill(struct sipwire_loop *loop, struct sw_target *target,
   const char *fault = sw_uri_parse(target->url, &target->uri);
   if (fault)
     return sw_loop_fault(loop, SIPWIRE_EINVALID, "server: %s", fault);
-  if (!target->uri.secure)
-    return 0;
+  int error = check_authorization(loop, target, options);
+  if (!error)
+    error = open_proxy(loop, target, options->proxy);
+  if (error || !target->uri.secure)
+    return error;
   if (options->tls) {
     target->tls = sw_tls_context_ref(options->tls);
     return 0;
@@ -239,6 +308,7 @@ void sw_target_unref(struct sw_target *target) {
   }
   free(target->headers);
   free(target->url);
+  sw_proxy_free(target->proxy);
   sw_tls_context_unref(target->tls);
   free(target);
 }

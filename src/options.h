@@ -9,9 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "auth.h"
 #include "sipwire.h"
 #include "uri.h"
 
+struct sw_proxy;
 struct sw_tls_context;
 
 /* How to behave. */
@@ -24,6 +26,8 @@ struct sw_options {
   bool raw;
   size_t max_message_size, send_queue_limit;
   char *local_address;
+  char *proxy; /* URL, SIPWIRE_PROXY_ENVIRONMENT or NULL */
+  struct sw_credentials credentials;
   struct sw_tls_context *tls; /* NULL: clients make the default when needed */
 };
 
@@ -44,6 +48,7 @@ struct sw_target {
   struct sw_uri uri;              /* slices of |url| */
   struct sipwire_header *headers; /* strings are our own */
   size_t header_count;
+  struct sw_proxy *proxy;     /* or NULL */
   struct sw_tls_context *tls; /* NULL for ws */
 };
 

@@ -32,6 +32,16 @@
   X(ciphers)                                                                   \
   X(keylog_file)
 
+/* What peers gave to resume sessions with, for so many of them. */
+enum { PEERS_MAX = 64 };
+
+struct peer {
+  struct peer *next; /* used longer ago */
+  SSL_SESSION *session;
+  unsigned users; /* sessions that may still bring a newer one */
+  char name[];    /* "host:port" */
+};
+
 struct sw_tls_context {
   struct sw_tls_context *next;
   struct sipwire_loop *loop; /* weak: NULL once the loop is closed */
@@ -41,11 +51,14 @@ struct sw_tls_context {
   SSL_CTX *ssl;
   BIO_METHOD *method; /* the loop's */
   FILE *keylog;
+  struct peer *peers;
+  bool told; /* that nothing is verified */
 };
 
 struct sw_tls {
   struct sw_tls_context *context;
   SSL *ssl;
+  struct peer *peer;    /* NULL: nothing will be resumed */
   const uint8_t *input; /* during sw_tls_read() only */
   size_t input_length;
   struct sw_buffer *cipher; /* during a call only */
@@ -182,6 +195,8 @@ static int choose_protocol(SSL *ssl, const unsigned char **out,
              : SSL_TLSEXT_ERR_NOACK;
 }
 
+static int keep_session(SSL *ssl, SSL_SESSION *session);
+
 static void set_habits(struct sw_tls_context *context) {
   static const unsigned char session_id[] = "sipwire";
   int verify = context->config.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE;
@@ -198,6 +213,9 @@ static void set_habits(struct sw_tls_context *context) {
     SSL_CTX_set_alpn_select_cb(context->ssl, choose_protocol, NULL);
   } else {
     SSL_CTX_set_alpn_protos(context->ssl, http, sizeof http - 1);
+    SSL_CTX_set_session_cache_mode(
+        context->ssl, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);
+    SSL_CTX_sess_set_new_cb(context->ssl, keep_session);
   }
 }
 
@@ -242,8 +260,18 @@ static bool same_config(const struct sipwire_tls_config *a,
 #undef SAME
 }
 
+static void peer_free(struct peer *peer) {
+  SSL_SESSION_free(peer->session);
+  free(peer);
+}
+
 static void context_free(struct sw_tls_context *context) {
   struct sipwire_tls_config *config = &context->config;
+  while (context->peers) {
+    struct peer *peer = context->peers;
+    context->peers = peer->next;
+    peer_free(peer);
+  }
   SSL_CTX_free(context->ssl);
   if (context->keylog)
     fclose(context->keylog);
@@ -377,6 +405,64 @@ static BIO_METHOD *bio_method(struct sipwire_loop *loop) {
   return loop->tls_bio_method;
 }
 
+/* ---- Resumption -------------------------------------------------------- */
+
+static int keep_session(SSL *ssl, SSL_SESSION *session) {
+  struct sw_tls *tls = SSL_get_app_data(ssl);
+  if (!tls->peer)
+    return 0;
+  SSL_SESSION_free(tls->peer->session);
+  tls->peer->session = session; /* with the caller's reference */
+  return 1;
+}
+
+/* Makes room for another peer; the one used longest ago goes. */
+static void drop_peer(struct sw_tls_context *context) {
+  struct peer **victim = NULL;
+  unsigned count = 0;
+  for (struct peer **at = &context->peers; *at; at = &(*at)->next) {
+    count++;
+    if (!(*at)->users)
+      victim = at;
+  }
+  if (count < PEERS_MAX || !victim)
+    return;
+  struct peer *peer = *victim;
+  *victim = peer->next;
+  peer_free(peer);
+}
+
+static struct peer *take_peer(struct sw_tls_context *context,
+                              const char *name) {
+  for (struct peer **at = &context->peers; *at; at = &(*at)->next) {
+    struct peer *peer = *at;
+    if (!strcmp(peer->name, name)) {
+      *at = peer->next;
+      return peer;
+    }
+  }
+  drop_peer(context);
+  struct peer *peer = calloc(1, sizeof *peer + strlen(name) + 1);
+  if (peer)
+    strcpy(peer->name, name);
+  return peer;
+}
+
+static void use_peer(struct sw_tls *tls, const char *host, uint16_t port) {
+  struct sw_tls_context *context = tls->context;
+  char name[300];
+  snprintf(name, sizeof name, "%s:%u", host, (unsigned)port);
+  struct peer *peer = take_peer(context, name);
+  if (!peer)
+    return;
+  peer->next = context->peers;
+  context->peers = peer;
+  peer->users++;
+  tls->peer = peer;
+  if (peer->session && !SSL_set_session(tls->ssl, peer->session))
+    ERR_clear_error(); /* a full handshake, then */
+}
+
 /* ---- Sessions ---------------------------------------------------------- */
 
 static bool is_address(const char *host) {
@@ -408,13 +494,24 @@ static bool expect_name(SSL *ssl, const char *host, bool verify) {
   return expect_peer(ssl, name, verify);
 }
 
-static bool session_open(struct sw_tls *tls, const char *host) {
+static void tell_unverified(struct sw_tls_context *context, const char *host) {
+  if (context->config.verify || context->told || !context->loop)
+    return;
+  context->told = true;
+  sw_loop_log(context->loop, SIPWIRE_LOG_WARN,
+              "tls.verify is false: nobody checks whether it is %s that we "
+              "speak to",
+              host);
+}
+
+static bool session_open(struct sw_tls *tls, const char *host, uint16_t port) {
   struct sw_tls_context *context = tls->context;
   BIO *bio;
   if (!(tls->ssl = SSL_new(context->ssl)) || !(bio = BIO_new(context->method)))
     return false;
   BIO_set_data(bio, tls);
   SSL_set_bio(tls->ssl, bio, bio);
+  SSL_set_app_data(tls->ssl, tls);
   if (context->server) {
     SSL_set_accept_state(tls->ssl);
     return true;
@@ -422,15 +519,18 @@ static bool session_open(struct sw_tls *tls, const char *host) {
   SSL_set_connect_state(tls->ssl);
   if (context->config.server_name)
     host = context->config.server_name;
+  tell_unverified(context, host);
+  use_peer(tls, host, port);
   return expect_name(tls->ssl, host, context->config.verify);
 }
 
-struct sw_tls *sw_tls_new(struct sw_tls_context *context, const char *host) {
+struct sw_tls *sw_tls_new(struct sw_tls_context *context, const char *host,
+                          uint16_t port) {
   struct sw_tls *tls = calloc(1, sizeof *tls);
   if (!tls)
     return NULL;
   tls->context = sw_tls_context_ref(context);
-  if (!session_open(tls, host)) {
+  if (!session_open(tls, host, port)) {
     ERR_clear_error();
     sw_tls_free(tls);
     return NULL;
@@ -441,6 +541,11 @@ struct sw_tls *sw_tls_new(struct sw_tls_context *context, const char *host) {
 void sw_tls_free(struct sw_tls *tls) {
   if (!tls)
     return;
+  if (tls->peer)
+    tls->peer->users--;
+  /* or OpenSSL takes a connection that just broke off for a bad session */
+  if (tls->opened && !*tls->fault)
+    SSL_set_shutdown(tls->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   SSL_free(tls->ssl);
   sw_tls_context_unref(tls->context);
   free(tls);
@@ -517,6 +622,10 @@ void sw_tls_finish(struct sw_tls *tls, struct sw_buffer *cipher) {
     SSL_shutdown(tls->ssl);
   tls->cipher = NULL;
   ERR_clear_error();
+}
+
+bool sw_tls_resumed(const struct sw_tls *tls) {
+  return SSL_session_reused(tls->ssl);
 }
 
 const char *sw_tls_fault(const struct sw_tls *tls) {

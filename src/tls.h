@@ -28,9 +28,11 @@ void sw_tls_context_unref(struct sw_tls_context *context);
 
 /* sw_tls_new starts a session.  A client checks the peer against |host|
    (unless the options name another): an IP literal against the certificate's
-   IP addresses, a name against its names, and sends a name as SNI.  A server
-   passes NULL.  NULL when out of memory. */
-struct sw_tls *sw_tls_new(struct sw_tls_context *context, const char *host);
+   IP addresses, a name against its names, and sends a name as SNI; it resumes
+   what an earlier session with |host| and |port| left (RFC 8446 section 2.2).
+   A server passes NULL and 0.  NULL when out of memory. */
+struct sw_tls *sw_tls_new(struct sw_tls_context *context, const char *host,
+                          uint16_t port);
 
 /* sw_tls_free may be called anywhere outside the session's own calls. */
 void sw_tls_free(struct sw_tls *tls);
@@ -57,6 +59,9 @@ bool sw_tls_write(struct sw_tls *tls, const void *data, size_t length,
 
 /* sw_tls_finish writes a close_notify. */
 void sw_tls_finish(struct sw_tls *tls, struct sw_buffer *cipher);
+
+/* sw_tls_resumed tells whether an earlier session was resumed. */
+bool sw_tls_resumed(const struct sw_tls *tls);
 
 /* sw_tls_fault says in OpenSSL's words what failed; valid as long as |tls|. */
 const char *sw_tls_fault(const struct sw_tls *tls);

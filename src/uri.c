@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 
-/* Takes a ws or wss URI apart and names the part that is wrong.  Must not
-   resolve, decode or normalize anything: what it accepts is sent unchanged. */
+/* Takes a URI apart and names the part that is wrong.  Must not resolve or
+   normalize anything: what it accepts is sent unchanged. */
 
+#define _GNU_SOURCE /* memrchr() */
 #include "uri.h"
 
 #include <arpa/inet.h>
@@ -11,7 +12,13 @@
 
 #include "ascii.h"
 
-enum { LABEL_MAX = 63, PORT_MAX = 65535, PORT_WS = 80, PORT_WSS = 443 };
+enum {
+  LABEL_MAX = 63,
+  PORT_MAX = 65535,
+  PORT_HTTP = 80,
+  PORT_WS = 80,
+  PORT_WSS = 443
+};
 
 static bool is_hex(char c) {
   return sw_is_digit(c) || (sw_lower(c) >= 'a' && sw_lower(c) <= 'f');
@@ -25,15 +32,26 @@ static const char *skip_prefix(const char *text, const char *prefix) {
   return text;
 }
 
-static const char *parse_scheme(const char **text, struct sw_uri *uri) {
+/* Sets |secure| and the port that the scheme implies. */
+static const char *parse_ws(const char **text, struct sw_uri *uri) {
   const char *rest = skip_prefix(*text, "ws:");
   uri->secure = !rest;
+  uri->port = uri->secure ? PORT_WSS : PORT_WS;
   if (!rest)
     rest = skip_prefix(*text, "wss:");
   if (!rest)
     return "scheme must be ws or wss";
   if (!(rest = skip_prefix(rest, "//")))
     return "scheme must be followed by //";
+  *text = rest;
+  return NULL;
+}
+
+static const char *parse_http(const char **text, struct sw_uri *uri) {
+  const char *rest = skip_prefix(*text, "http://");
+  uri->port = PORT_HTTP;
+  if (!rest)
+    return "scheme must be http";
   *text = rest;
   return NULL;
 }
@@ -115,7 +133,7 @@ static const char *check_bracketed(struct sw_uri *uri) {
 
 /* |port| is ":digits", ":" or nothing. */
 static const char *parse_port(struct sw_slice port, struct sw_uri *uri) {
-  unsigned scheme_port = uri->secure ? PORT_WSS : PORT_WS, value = 0;
+  unsigned scheme_port = uri->port, value = 0;
   for (size_t i = 1; i < port.length; i++) {
     if (!sw_is_digit(port.data[i]))
       return "port is not a number";
@@ -149,8 +167,6 @@ static const char *parse_bracketed(struct sw_slice authority,
 
 static const char *parse_authority(struct sw_slice authority,
                                    struct sw_uri *uri) {
-  if (memchr(authority.data, '@', authority.length))
-    return "userinfo is not allowed";
   if (authority.length && authority.data[0] == '[')
     return parse_bracketed(authority, uri);
   if (is_ipv6(authority))
@@ -165,43 +181,111 @@ static const char *parse_authority(struct sw_slice authority,
   return parse_port(port, uri);
 }
 
+/* The end of what is made of unreserved characters, sub-delimiters, |others|
+   and whole percent escapes. */
+static const char *skip_part(const char *at, const char *end,
+                             const char *others) {
+  for (; at < end; at++) {
+    if (*at == '%' && end - at > 2 && is_hex(at[1]) && is_hex(at[2]))
+      at += 2;
+    else if (!sw_is_alnum(*at) && !sw_is_one_of(*at, "-._~!$&'()*+,;=") &&
+             !sw_is_one_of(*at, others))
+      break;
+  }
+  return at;
+}
+
 /* Reads path and query; |text| begins with '/', '?', '#' or the end. */
 static const char *parse_target(const char *text, struct sw_uri *uri) {
-  const char *at = text;
-  bool query = false;
-  for (; *at && *at != '#'; at++) {
-    if (*at == '%') {
-      if (!is_hex(at[1]) || !is_hex(at[2]))
-        return query ? "query has an incomplete percent escape"
-                     : "path has an incomplete percent escape";
-    } else if (!sw_is_alnum(*at) && !sw_is_one_of(*at, "-._~!$&'()*+,;=:@/?")) {
-      return query ? "query has a character that is not allowed"
-                   : "path has a character that is not allowed";
-    }
-    query = query || *at == '?';
-  }
-  if (*at == '#')
+  const char *end = text + strlen(text);
+  const char *stop = skip_part(text, end, ":@/");
+  bool query = *stop == '?';
+  if (query)
+    stop = skip_part(stop, end, ":@/?");
+  if (*stop == '%')
+    return query ? "query has an incomplete percent escape"
+                 : "path has an incomplete percent escape";
+  if (*stop == '#')
     return "fragment is not allowed";
-  uri->target = (struct sw_slice){text, (size_t)(at - text)};
+  if (*stop)
+    return query ? "query has a character that is not allowed"
+                 : "path has a character that is not allowed";
+  uri->target = (struct sw_slice){text, (size_t)(end - text)};
   return NULL;
 }
 
-const char *sw_uri_parse(const char *text, struct sw_uri *uri) {
-  struct sw_uri parsed = {0};
+/* Takes "userinfo@" off the front of |*authority|. */
+static const char *parse_userinfo(struct sw_slice *authority,
+                                  struct sw_uri *uri) {
+  const char *end = memrchr(authority->data, '@', authority->length);
+  if (!end)
+    return NULL;
+  size_t length = (size_t)(end - authority->data);
+  uri->userinfo = (struct sw_slice){authority->data, length};
+  *authority = (struct sw_slice){end + 1, authority->length - length - 1};
+  if (skip_part(uri->userinfo.data, end, ":") != end)
+    return "userinfo has a character that is not allowed";
+  return NULL;
+}
+
+typedef const char *(*scheme_fn)(const char **text, struct sw_uri *uri);
+
+static const char *parse(const char *text, scheme_fn parse_scheme,
+                         struct sw_uri *uri) {
   if (!text || !*text)
     return "URL is empty";
   if (strlen(text) > SW_URI_MAX)
     return "URL has more than 8192 bytes";
-  const char *fault = parse_scheme(&text, &parsed);
+  const char *fault = parse_scheme(&text, uri);
   if (fault)
     return fault;
   struct sw_slice authority = {text, strcspn(text, "/?#")};
-  if ((fault = parse_authority(authority, &parsed)))
+  text += authority.length;
+  if (parse_scheme == parse_ws && memchr(authority.data, '@', authority.length))
+    return "userinfo is not allowed";
+  if ((fault = parse_userinfo(&authority, uri)) ||
+      (fault = parse_authority(authority, uri)))
     return fault;
-  if ((fault = parse_target(text + authority.length, &parsed)))
-    return fault;
-  *uri = parsed;
-  return NULL;
+  return parse_target(text, uri);
+}
+
+const char *sw_uri_parse(const char *text, struct sw_uri *uri) {
+  struct sw_uri parsed = {0};
+  const char *fault = parse(text, parse_ws, &parsed);
+  if (!fault)
+    *uri = parsed;
+  return fault;
+}
+
+const char *sw_uri_parse_proxy(const char *text, struct sw_uri *uri) {
+  struct sw_uri parsed = {0};
+  const char *fault = parse(text, parse_http, &parsed);
+  if (!fault && parsed.target.length && parsed.target.data[0] != '/')
+    fault = "query is not allowed";
+  if (!fault && parsed.target.length > 1)
+    fault = "path is not allowed";
+  if (!fault)
+    *uri = parsed;
+  return fault;
+}
+
+static int hex_value(char c) {
+  return sw_is_digit(c) ? c - '0' : sw_lower(c) - 'a' + 10;
+}
+
+bool sw_uri_decode(struct sw_slice text, char *out) {
+  for (size_t i = 0; i < text.length; i++, out++) {
+    *out = text.data[i];
+    if (*out == '%' && i + 2 < text.length) {
+      *out = (char)(hex_value(text.data[i + 1]) * 16 +
+                    hex_value(text.data[i + 2]));
+      i += 2;
+    }
+    if ((unsigned char)*out < ' ' || *out == 0x7f)
+      return false;
+  }
+  *out = '\0';
+  return true;
 }
 
 const char *sw_uri_host_fault(struct sw_slice host) {

@@ -17,11 +17,12 @@ enum { SW_URI_MAX = 8192, SW_URI_HOST_MAX = 253 };
 struct sw_uri {
   bool secure; /* wss */
   bool ipv6_literal;
-  bool ip_literal;        /* IPv4 or IPv6 address, not a name */
-  bool default_port;      /* |port| is what the scheme implies */
-  uint16_t port;          /* 1..65535 */
-  struct sw_slice host;   /* without brackets, case as given */
-  struct sw_slice target; /* path and query as given, maybe empty */
+  bool ip_literal;          /* IPv4 or IPv6 address, not a name */
+  bool default_port;        /* |port| is what the scheme implies */
+  uint16_t port;            /* 1..65535 */
+  struct sw_slice host;     /* without brackets, case as given */
+  struct sw_slice target;   /* path and query as given, maybe empty */
+  struct sw_slice userinfo; /* a proxy's, escapes and all; maybe empty */
 };
 
 /* sw_uri_parse reads "ws://host[:port][/path][?query]".  It returns NULL, or
@@ -37,6 +38,15 @@ struct sw_uri {
    Path and query take the characters of RFC 3986 with whole percent
    escapes. */
 const char *sw_uri_parse(const char *text, struct sw_uri *uri);
+
+/* sw_uri_parse_proxy likewise reads "http://[user[:password]@]host[:port]"; a
+   "/" may stand at the end. */
+const char *sw_uri_parse_proxy(const char *text, struct sw_uri *uri);
+
+/* sw_uri_decode writes |text| with its percent escapes resolved and a NUL
+   behind; |text.length| + 1 bytes are enough.  False if that would put a
+   control byte there. */
+bool sw_uri_decode(struct sw_slice text, char *out);
 
 /* sw_uri_host_fault says likewise what is wrong with |host|, a name or an IP
    address without brackets. */

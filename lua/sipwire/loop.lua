@@ -7,7 +7,7 @@ local options = require "sipwire.options"
 local raise = require "sipwire.raise"
 
 local STATE, MESSAGE, REQUEST = core.STATE, core.MESSAGE, core.REQUEST
-local TIMER = core.TIMER
+local TIMER, LOG = core.TIMER, core.LOG
 
 --- An event loop. Private to sipwire: a host polls its descriptor, or calls
 --- run().
@@ -15,6 +15,8 @@ local TIMER = core.TIMER
 ---@field on_error fun(err: string, t: sipwire.Transport|nil, name: string)
 --- called with what a callback or task raised, traceback included. Default:
 --- prints it to stderr and makes run() return nil, err.
+---@field on_log fun(line: string, level: "error"|"warn"|"info") called with
+--- what deserves attention and ends nothing. Default: prints it to stderr.
 local Loop = {}
 
 -- ---- Guarded calls -------------------------------------------------------
@@ -74,6 +76,14 @@ function Loop:_call(t, name, fn, ...)
     self:_report(err, t, name)
   end
   return ok
+end
+
+function Loop:_log(level, line)
+  if self._on_log then
+    self:_call(nil, "on_log", self._on_log, line, level)
+  else
+    io.stderr:write("sipwire: ", line, "\n")
+  end
 end
 
 -- ---- Tags: what the core's events are for --------------------------------
@@ -191,6 +201,8 @@ local function dispatch(loop, kind, id, a, b, ...)
     end
   elseif kind == TIMER then
     dispatch_done(loop, a)
+  elseif kind == LOG then
+    loop:_log(a, b)
   elseif kind then
     dispatch_done(loop, a, b, ...)
   end
@@ -320,24 +332,23 @@ end
 
 -- ---- The object ----------------------------------------------------------
 
-local function get_on_error(self)
-  return rawget(self, "_on_error")
-end
+local callbacks = { on_error = "_on_error", on_log = "_on_log" }
 
 local Meta = {
   __name = "sipwire.loop",
   __index = function(self, name)
-    if name == "on_error" then
-      return get_on_error(self)
+    local field = callbacks[name]
+    if field then
+      return rawget(self, field)
     end
     return Loop[name]
   end,
   __newindex = function(self, name, value)
-    if name == "on_error" then
-      name, value = "_on_error", options.callback(value, name)
+    if callbacks[name] then
+      name, value = callbacks[name], options.callback(value, name)
     elseif type(name) ~= "string" or name:sub(1, 1) ~= "_" then
       raise("unknown field '%s'%s", tostring(name),
-        options.suggest(name, { on_error = true }))
+        options.suggest(name, callbacks))
     end
     rawset(self, name, value)
   end,
@@ -355,6 +366,7 @@ local function new(given)
   return setmetatable({
     _core = core.loop_new(),
     _on_error = checked.on_error,
+    _on_log = checked.on_log,
     _last_tag = 0,
     _last_id = 0,
     _handlers = {},                                   -- by tag

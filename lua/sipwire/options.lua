@@ -8,9 +8,12 @@
 --- returns one, and headers instead of the option's, at every connect()
 ---@field headers? table<string, string|string[]> extra ones for the upgrade
 ---@field local_address? string numeric address to connect from
----@field username? string not supported yet: a value is refused
----@field password? string not supported yet: a value is refused
----@field proxy? string not supported yet: a value is refused
+---@field username? string for a 401 in answer to the upgrade: Basic or Digest
+--- (RFC 7617, 7616), one retry within the same connect()
+---@field password? string default ""
+---@field proxy? string "http://[user[:password]@]host[:port]" to go through
+--- (CONNECT), or "environment": what http_proxy (for ws), https_proxy (for wss),
+--- all_proxy and no_proxy say. Default: none, whatever they say
 
 --- Options of a listener, for listen().
 ---@class sipwire.ListenerOptions: sipwire.ConnectionOptions
@@ -45,7 +48,10 @@
 --- send() accepts beyond what the kernel took
 ---@field tls? sipwire.TlsOptions for wss; a listener with it speaks wss
 ---@field trace? fun(direction: "in"|"out", message: string, t: sipwire.Transport)
---- called with every message, in a tick
+--- called with every message, in a tick; asterisks stand for the secrets in it
+--- (see sipwire.mask)
+---@field trace_secrets? boolean default false; true: messages are traced as
+--- they are
 ---@field loop? sipwire.Loop default: the running task's, or else the default one
 
 --- Files are PEM.
@@ -67,7 +73,10 @@
 ---@class sipwire.LoopOptions
 ---@field on_error? fun(err: string, t: sipwire.Transport|nil, name: string)
 --- see sipwire.Loop
+---@field on_log? fun(line: string, level: "error"|"warn"|"info") see
+--- sipwire.Loop
 
+local mask = require "sipwire.mask"
 local raise = require "sipwire.raise"
 
 local options = {}
@@ -123,15 +132,20 @@ local function is_type(wanted)
   end
 end
 
-local function text(value)
+local function any_text(value)
   if type(value) ~= "string" then
     return nil, "must be a string, not " .. type(value)
-  elseif value == "" then
-    return nil, "is empty"
   elseif value:find("%z") then
     return nil, "has a NUL byte"
   end
   return value
+end
+
+local function text(value)
+  if value == "" then
+    return nil, "is empty"
+  end
+  return any_text(value)
 end
 
 local function seconds(minimum)
@@ -216,10 +230,6 @@ local function headers(value)
   return list
 end
 
-local function not_yet()
-  return nil, "is not supported yet"
-end
-
 local function check(given, spec, prefix)
   local checked = {}
   for name, value in pairs(given) do
@@ -265,6 +275,7 @@ local connection_spec = {
   send_queue_limit = bytes,
   tls = is_type("table"),
   trace = is_type("function"),
+  trace_secrets = is_type("boolean"),
   loop = is_type("table"),
 }
 
@@ -283,7 +294,9 @@ local transport_spec = with(connection_spec, {
   server = server,
   headers = headers,
   local_address = text,
-  username = not_yet, password = not_yet, proxy = not_yet,
+  username = text,
+  password = any_text,
+  proxy = text,
 })
 
 local function port(value)
@@ -301,7 +314,9 @@ local listener_spec = with(connection_spec, {
   on_request = is_type("function"),
 })
 
-local loop_spec = { on_error = is_type("function") }
+local loop_spec = {
+  on_error = is_type("function"), on_log = is_type("function"),
+}
 
 -- The kinds by name, for the spec that compares them with the annotations.
 options.known = {
@@ -324,6 +339,9 @@ local core_names = {
   max_message_size = "max_message_size",
   send_queue_limit = "send_queue_limit",
   local_address = "local_address",
+  username = "username",
+  password = "password",
+  proxy = "proxy",
 }
 
 local function check_all(given, spec)
@@ -336,6 +354,12 @@ local function check_all(given, spec)
     config[core_name] = checked[name]
   end
   config.tls = checked.tls and check(checked.tls, tls_spec, "tls.")
+  local trace = checked.trace
+  if trace and not checked.trace_secrets then
+    checked.trace = function(direction, message, t)
+      return trace(direction, mask(message), t)
+    end
+  end
   return checked, config
 end
 

@@ -329,6 +329,7 @@ end
 ---@field tcp_time number|nil seconds
 ---@field tls_time number|nil seconds
 ---@field upgrade_time number|nil seconds
+---@field tls_resumed boolean the last attempt went on with an earlier TLS session
 
 --- Final: closes a live connection in the background; no callback is called
 --- any more, and every method but is_connected() and dispose() raises.

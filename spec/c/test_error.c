@@ -106,11 +106,12 @@ static void phases_have_names(void) {
   CHECK_STR(sipwire_phase_name(SIPWIRE_PHASE_NONE), NULL);
   CHECK_STR(sipwire_phase_name(SIPWIRE_PHASE_DNS), "dns");
   CHECK_STR(sipwire_phase_name(SIPWIRE_PHASE_TCP), "tcp");
+  CHECK_STR(sipwire_phase_name(SIPWIRE_PHASE_PROXY), "proxy");
   CHECK_STR(sipwire_phase_name(SIPWIRE_PHASE_TLS), "tls");
   CHECK_STR(sipwire_phase_name(SIPWIRE_PHASE_UPGRADE), "upgrade");
   CHECK_STR(sipwire_phase_name(SIPWIRE_PHASE_OPEN), "open");
   CHECK_STR(sipwire_phase_name(SIPWIRE_PHASE_CLOSING), "closing");
-  CHECK_STR(sipwire_phase_name((enum sipwire_phase)7), NULL);
+  CHECK_STR(sipwire_phase_name((enum sipwire_phase)8), NULL);
   CHECK_STR(sipwire_phase_name((enum sipwire_phase) - 1), NULL);
 }
 

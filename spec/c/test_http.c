@@ -936,8 +936,8 @@ static struct sw_slice slice(const char *text) {
 }
 
 static void plain_upgrade(void) {
-  upgrade = (struct sw_http_upgrade){.host = slice("pbx.example"),
-                                     .port = 80,
+  upgrade = (struct sw_http_upgrade){.authority = {.host = slice("pbx.example"),
+                                                   .port = 80},
                                      .default_port = true,
                                      .target = slice("/ws?x=1"),
                                      .key = KEY};
@@ -999,10 +999,10 @@ static void hosts_carry_port_and_brackets(void) {
   upgrade.target = slice("/");
   for (size_t i = 0; i < COUNT(cases); i++) {
     char want[512];
-    upgrade.host = slice(cases[i].host);
-    upgrade.ipv6_literal = cases[i].ipv6;
+    upgrade.authority.host = slice(cases[i].host);
+    upgrade.authority.ipv6_literal = cases[i].ipv6;
     upgrade.default_port = cases[i].default_port;
-    upgrade.port = cases[i].port;
+    upgrade.authority.port = cases[i].port;
     snprintf(want, sizeof want, "GET / HTTP/1.1\r\nHost: %s\r\n" REST END,
              cases[i].want);
     check_writer(write_upgrade, want);
@@ -1014,7 +1014,7 @@ static void nothing_behind_the_slices_is_read(void) {
   char *host = test_guarded("a", 1), *target = test_guarded("/b", 2);
   char *key = test_guarded(KEY, SW_HTTP_KEY_LENGTH);
   plain_upgrade();
-  upgrade.host = (struct sw_slice){host, 1};
+  upgrade.authority.host = (struct sw_slice){host, 1};
   upgrade.target = (struct sw_slice){target, 2};
   upgrade.key = key;
   check_writer(write_upgrade, "GET /b HTTP/1.1\r\nHost: a\r\n" REST END);

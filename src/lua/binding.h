@@ -15,6 +15,9 @@
 
 #include "sipwire.h"
 
+/* Stands among the events for a line of the log. */
+enum { SW_LUA_LOG = SIPWIRE_EVENT_TIMER + 1 };
+
 #define SW_LOOP_TYPE "sipwire.core.loop"
 #define SW_TRANSPORT_TYPE "sipwire.core.transport"
 #define SW_LISTENER_TYPE "sipwire.core.listener"

@@ -5,25 +5,77 @@
 #include "binding.h"
 
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 
-static struct sipwire_loop **box(lua_State *L) {
-  return luaL_checkudata(L, 1, SW_LOOP_TYPE);
+struct log_line {
+  struct log_line *next;
+  enum sipwire_log_level level;
+  char text[];
+};
+
+struct box {
+  struct sipwire_loop *loop; /* NULL when it is closed */
+  struct log_line *lines;    /* not told yet, oldest first */
+};
+
+static struct box *check_box(lua_State *L, int index) {
+  return luaL_checkudata(L, index, SW_LOOP_TYPE);
 }
 
 struct sipwire_loop *sw_lua_check_loop(lua_State *L, int index) {
-  struct sipwire_loop **loop = luaL_checkudata(L, index, SW_LOOP_TYPE);
-  if (!*loop)
+  struct box *box = check_box(L, index);
+  if (!box->loop)
     luaL_error(L, "disposed: the loop is closed");
-  return *loop;
+  return box->loop;
 }
+
+/* ---- The log ----------------------------------------------------------- */
+
+/* Comes from inside the library's calls: told by next(). */
+static void keep_line(enum sipwire_log_level level, const char *text,
+                      void *arg) {
+  struct box *box = arg;
+  struct log_line **at = &box->lines;
+  struct log_line *line = malloc(sizeof *line + strlen(text) + 1);
+  if (!line)
+    return;
+  line->next = NULL;
+  line->level = level;
+  strcpy(line->text, text);
+  while (*at)
+    at = &(*at)->next;
+  *at = line;
+}
+
+static void drop_line(struct box *box) {
+  struct log_line *line = box->lines;
+  box->lines = line->next;
+  free(line);
+}
+
+static int push_line(lua_State *L, struct box *box) {
+  static const char *const levels[] = {[SIPWIRE_LOG_ERROR] = "error",
+                                       [SIPWIRE_LOG_WARN] = "warn",
+                                       [SIPWIRE_LOG_INFO] = "info"};
+  lua_pushinteger(L, SW_LUA_LOG);
+  lua_pushinteger(L, 0);
+  lua_pushstring(L, levels[box->lines->level]);
+  lua_pushstring(L, box->lines->text);
+  drop_line(box);
+  return 4;
+}
+
+/* ---- The loop ---------------------------------------------------------- */
 
 /* loop_new() -> loop */
 static int loop_new(lua_State *L) {
-  struct sipwire_loop **loop = lua_newuserdata(L, sizeof *loop);
-  *loop = NULL;
+  struct box *box = lua_newuserdata(L, sizeof *box);
+  struct sipwire_loop_config config = {keep_line, box};
+  memset(box, 0, sizeof *box);
   luaL_getmetatable(L, SW_LOOP_TYPE);
   lua_setmetatable(L, -2);
-  int error = sipwire_loop_new(NULL, loop);
+  int error = sipwire_loop_new(&config, &box->loop);
   if (error)
     return luaL_error(L, "%s: a loop cannot be made: %s",
                       sipwire_error_name(error), sipwire_error_text(error));
@@ -32,10 +84,12 @@ static int loop_new(lua_State *L) {
 
 /* loop:close() -> true, or nil, err, code */
 static int loop_close(lua_State *L) {
-  struct sipwire_loop **at = box(L), *loop = *at;
-  *at = NULL;
-  return sw_lua_result(L, sipwire_loop_free(loop),
-                       "a handle was left open: please report");
+  struct box *box = check_box(L, 1);
+  int error = sipwire_loop_free(box->loop);
+  box->loop = NULL;
+  while (box->lines)
+    drop_line(box);
+  return sw_lua_result(L, error, "a handle was left open: please report");
 }
 
 /* loop:step(timeout_ms) */
@@ -92,21 +146,24 @@ static int push_details(lua_State *L, struct sipwire_loop *loop,
    STATE: state, previous, up, down, err, code, info
    CONNECT_DONE, DISCONNECT_DONE, SEND_DONE: tag, err, code, info
    REQUEST: request
-   TIMER: tag */
+   TIMER: tag
+   LOG: level, line */
 static int loop_next(lua_State *L) {
-  struct sipwire_loop **loop = box(L);
+  struct box *box = check_box(L, 1);
   struct sipwire_event event;
-  if (!*loop || sipwire_loop_next(*loop, &event) <= 0)
+  if (box->lines)
+    return push_line(L, box);
+  if (!box->loop || sipwire_loop_next(box->loop, &event) <= 0)
     return 0;
   lua_pushinteger(L, (lua_Integer)event.type);
   sw_lua_push_tag(L, (uint64_t)(uintptr_t)event.arg);
-  return 2 + push_details(L, *loop, &event);
+  return 2 + push_details(L, box->loop, &event);
 }
 
 /* loop:alive() -> boolean */
 static int loop_alive(lua_State *L) {
-  struct sipwire_loop **loop = box(L);
-  lua_pushboolean(L, *loop && sipwire_loop_alive(*loop));
+  struct box *box = check_box(L, 1);
+  lua_pushboolean(L, box->loop && sipwire_loop_alive(box->loop));
   return 1;
 }
 

@@ -229,6 +229,9 @@ void sw_lua_config(lua_State *L, int index, struct sipwire_config *config) {
   sipwire_config_init(config);
   get_string(L, index, "server", &config->server);
   get_string(L, index, "local_address", &config->local_address);
+  get_string(L, index, "username", &config->username);
+  get_string(L, index, "password", &config->password);
+  get_string(L, index, "proxy", &config->proxy);
   get_int(L, index, "connection_timeout_ms", &config->connection_timeout_ms);
   get_int(L, index, "disconnect_timeout_ms", &config->disconnect_timeout_ms);
   get_int(L, index, "keep_alive_interval_ms", &config->keep_alive_interval_ms);
@@ -285,6 +288,7 @@ int luaopen_sipwire_core(lua_State *L) {
   set_constant(L, "MESSAGE", SIPWIRE_EVENT_MESSAGE);
   set_constant(L, "REQUEST", SIPWIRE_EVENT_REQUEST);
   set_constant(L, "TIMER", SIPWIRE_EVENT_TIMER);
+  set_constant(L, "LOG", SW_LUA_LOG);
   lua_pushliteral(L, SIPWIRE_VERSION);
   lua_setfield(L, -2, "VERSION");
   return 1;

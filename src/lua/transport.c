@@ -179,7 +179,7 @@ static void set_seconds(lua_State *L, const char *field, double ms) {
 static int transport_stats(lua_State *L) {
   struct sipwire_stats stats;
   sipwire_transport_stats(check(L), &stats);
-  lua_createtable(L, 0, 13);
+  lua_createtable(L, 0, 14);
   set_count(L, "messages_in", stats.messages_in);
   set_count(L, "messages_out", stats.messages_out);
   set_count(L, "bytes_in", stats.bytes_in);
@@ -193,6 +193,8 @@ static int transport_stats(lua_State *L) {
   set_seconds(L, "tcp_time", stats.tcp_ms);
   set_seconds(L, "tls_time", stats.tls_ms);
   set_seconds(L, "upgrade_time", stats.upgrade_ms);
+  lua_pushboolean(L, stats.tls_resumed);
+  lua_setfield(L, -2, "tls_resumed");
   return 1;
 }
 
