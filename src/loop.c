@@ -21,8 +21,8 @@
 #include "loop.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <libwebsockets.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -33,8 +33,6 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -88,9 +86,10 @@ void sw_list_remove(struct sw_list *entry) {
    and what context_open_quietly() restores. */
 static pthread_mutex_t contexts = PTHREAD_MUTEX_INITIALIZER;
 
-static void find_poll(uv_handle_t *handle, void *fd) {
+static void find_poll(uv_handle_t *handle, void *arg) {
+  uv_handle_t **found = arg;
   if (handle->type == UV_POLL)
-    uv_fileno(handle, fd);
+    *found = handle;
 }
 
 static bool context_open(struct sipwire_loop *loop) {
@@ -112,7 +111,7 @@ static bool context_open(struct sipwire_loop *loop) {
   loop->lws = lws_create_context(&info);
   if (loop->lws)
     loop->vhost = lws_create_vhost(loop->lws, &info);
-  uv_walk(&loop->uv, find_poll, &loop->wake_fd); /* there is no other yet */
+  uv_walk(&loop->uv, find_poll, &loop->waker); /* there is no other yet */
   return loop->vhost != NULL;
 }
 
@@ -176,46 +175,32 @@ static void spin(struct sipwire_loop *loop) {
     uv_run(&loop->uv, UV_RUN_NOWAIT);
 }
 
-static void close_fd(int *fd) {
-  if (*fd >= 0)
-    close(*fd);
-  *fd = -1;
-}
-
-/* libwebsockets closes the descriptor that wakes it twice: in the first
-   lws_context_destroy(), and when its handle is gone.  In between the number
-   could become that of a file which another thread opens; so |spare|, a socket,
-   takes its place at once.  Returns by what it can be recognised, or 0. */
-static ino_t place_take(int spare, int fd) {
-  struct stat status = {0};
-  int place = fcntl(spare, F_DUPFD_CLOEXEC, fd);
-  if (place == fd)
-    fstat(place, &status);
-  else if (place >= 0)
-    close(place);
-  return status.st_ino;
-}
-
-/* Another version may close it once only. */
-static void place_leave(int fd, ino_t place) {
-  struct stat status;
-  if (place && !fstat(fd, &status) && status.st_ino == place &&
-      S_ISSOCK(status.st_mode))
-    close(fd);
+/* libwebsockets 4.1 closes the descriptor that wakes it twice: in the first
+   lws_context_destroy(), and when its handle is gone.  By then the number may
+   be that of a file which another thread has opened.  No call makes it forget
+   the number; so it is looked for where the one that tells it must read it. */
+static void waker_forget(const uv_handle_t *waker) {
+  struct lws *wsi = waker ? waker->data : NULL;
+  int fd = wsi ? (int)lws_get_socket_fd(wsi) : -1;
+  size_t count = fd < 0 ? 0 : malloc_usable_size(wsi) / sizeof(int);
+  for (int *at = (int *)(void *)wsi; count > 0; at++, count--) {
+    if (*at != fd)
+      continue;
+    *at = -1;
+    if (lws_get_socket_fd(wsi) == -1)
+      return;
+    *at = fd; /* another field that looks like it */
+  }
 }
 
 /* lws_context_destroy() takes two calls, with the loop run in between, or its
    libuv plug-in is unloaded under its handles. */
 static void context_close(struct sipwire_loop *loop) {
-  int spare = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  ino_t place = 0;
   if (loop->lws) {
     lws_context_destroy(loop->lws);
-    place = place_take(spare, loop->wake_fd);
+    waker_forget(loop->waker);
   }
   spin(loop);
-  place_leave(loop->wake_fd, place);
-  close_fd(&spare);
   if (loop->lws)
     lws_context_destroy(loop->lws);
 }
@@ -270,7 +255,7 @@ int sipwire_loop_new(const struct sipwire_loop_config *config,
   if (!loop)
     return SIPWIRE_ENOMEM;
   loop->references = 1;
-  loop->poll_fd = loop->timer_fd = loop->wake_fd = -1;
+  loop->poll_fd = loop->timer_fd = -1;
   loop->armed = NOT_ARMED;
   if (config) {
     loop->log = config->log;
@@ -301,6 +286,12 @@ static void spent_release(struct sipwire_loop *loop) {
   loop->spent = NULL;
   if (item)
     item->class->release(item);
+}
+
+static void close_fd(int *fd) {
+  if (*fd >= 0)
+    close(*fd);
+  *fd = -1;
 }
 
 /* What is said goodbye to needs some turns: streams die in a fresh tick, and

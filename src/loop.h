@@ -84,6 +84,7 @@ struct sipwire_loop {
   uv_timer_t wait_timer;
   struct lws_context *lws;
   struct lws_vhost *vhost;
+  uv_handle_t *waker; /* of libwebsockets; see loop.c */
   struct sw_queue events, later, inputs;
   struct sw_item *spent; /* what the last event points to */
   unsigned live;         /* things that sipwire_loop_alive() counts */
@@ -102,7 +103,6 @@ struct sipwire_loop {
   struct sw_inbox *inbox;  /* the messages queued last, or NULL */
   struct sw_batch *spare_batch;
   int poll_fd, timer_fd; /* -1 until sipwire_loop_pollfd() */
-  int wake_fd;           /* of libwebsockets, or -1 */
   int64_t armed;         /* what timer_fd is set to; see loop.c */
   sipwire_log_fn log;
   void *log_arg;

@@ -45,9 +45,9 @@ local function describe(err)
     "(an error object of type " .. type(err) .. ")"
 end
 
-local function with_traceback(err)
+local function with_traceback(err, level)
   -- no tail call: on LuaJIT it would take a level away
-  return (debug.traceback(describe(err), 2))
+  return (debug.traceback(describe(err), level or 2))
 end
 
 local function default_on_error(err, t, name)
@@ -184,12 +184,7 @@ local function dispatch_done(loop, tag, ...)
 end
 
 local function dispatch(loop, kind, id, a, b, ...)
-  if kind == MESSAGE then
-    local t = loop._transports[id]
-    if t then
-      t:_message(a, b)
-    end
-  elseif kind == STATE then
+  if kind == STATE then
     local t = loop._transports[id]
     if t then
       t:_transition(a, b, ...)
@@ -203,16 +198,61 @@ local function dispatch(loop, kind, id, a, b, ...)
     dispatch_done(loop, a)
   elseif kind == LOG then
     loop:_log(a, b)
-  elseif kind then
+  else
     dispatch_done(loop, a, b, ...)
   end
-  return kind ~= nil
+end
+
+-- Returns a function that hands out all events of a tick. What a message costs
+-- in Lua is spent here, so one xpcall() guards all on_message callbacks of a
+-- tick: as events are pulled, an error in one of them loses none of the others.
+local function new_pump(loop, next_event)
+  local transports = loop._transports
+  local receiver -- whose on_message runs
+
+  local function pump()
+    while true do
+      local kind, id, a, b, c, d, e, f, g = next_event()
+      if kind == MESSAGE then
+        local t = transports[id]
+        if t and t._trace then
+          t:_trace_message("in", a)
+        end
+        local fn = t and t._on_message
+        if fn and not t._disposed then
+          receiver = t
+          fn(t, a, b)
+          receiver = nil
+        end
+      elseif kind then
+        dispatch(loop, kind, id, a, b, c, d, e, f, g)
+      else
+        return
+      end
+    end
+  end
+
+  local function handler(err)
+    return receiver and with_traceback(err, 3) or err
+  end
+
+  return function()
+    repeat
+      local ok, err = xpcall(pump, handler)
+      local t = receiver
+      receiver = nil
+      if t then
+        loop:_report(err, t, "on_message")
+      elseif not ok then -- a forked child, or Ctrl-C
+        error(err, 0)
+      end
+    until ok
+  end
 end
 
 local function tick(loop, handle, ms)
-  local next_event = handle.next
   handle:step(ms)
-  while dispatch(loop, next_event(handle)) do end
+  loop._pump()
 end
 
 function Loop:_check()
@@ -238,7 +278,7 @@ function Loop:step(timeout)
   self._stepping = true
   local ok, err = pcall(tick, self, handle, ms)
   self._stepping = false
-  if not ok then -- a forked child, or Ctrl-C
+  if not ok then
     raise("%s", describe(err))
   end
 end
@@ -363,8 +403,9 @@ end
 
 local function new(given)
   local checked = options.loop(given)
-  return setmetatable({
-    _core = core.loop_new(),
+  local handle, next_event = core.loop_new()
+  local loop = setmetatable({
+    _core = handle,
     _on_error = checked.on_error,
     _on_log = checked.on_log,
     _last_tag = 0,
@@ -376,6 +417,8 @@ local function new(given)
     _listeners = {},                                  -- by id
     _tasks = {},                                      -- by coroutine
   }, Meta)
+  loop._pump = new_pump(loop, next_event)
+  return loop
 end
 
 local default

@@ -8,6 +8,8 @@ local options = require "sipwire.options"
 local raise = require "sipwire.raise"
 local task = require "sipwire.task"
 
+local core_send = core.transport_send
+
 --- A SIP over WebSocket transport (RFC 7118). Never blocks; its callbacks are
 --- called in a later tick of its loop, never from inside a call.
 ---@class sipwire.Transport
@@ -92,17 +94,9 @@ end
 
 -- ---- What the loop dispatches ---------------------------------------------
 
-local function trace(t, direction, message)
-  if t._trace and not t._disposed then
-    t._loop:_call(t, "trace", t._trace, direction, message, t)
-  end
-end
-
-function Transport:_message(message, binary)
-  trace(self, "in", message)
-  local fn = self._on_message
-  if fn and not self._disposed then
-    self._loop:_call(self, "on_message", fn, self, message, binary)
+function Transport:_trace_message(direction, message)
+  if not self._disposed then
+    self._loop:_call(self, "trace", self._trace, direction, message, self)
   end
 end
 
@@ -279,8 +273,9 @@ end
 ---@return string|nil err
 ---@return "state"|"queue_full"|"utf8"|"nomem"|nil code
 function Transport:send(message, done, frame)
-  local handle = check(self)
-  if type(message) ~= "string" then
+  if self._disposed then
+    check(self)
+  elseif type(message) ~= "string" then
     raise("message must be a string, not %s", type(message))
   end
   local tag, kind
@@ -291,14 +286,14 @@ function Transport:send(message, done, frame)
     options.callback(done, "done")
     tag = completion_tag(self, "send completion", done)
   end
-  local ok, err, code = handle:send(message, tag, kind)
+  local ok, err, code = core_send(self._core, message, tag, kind)
   if not ok then
     cancel_tag(self, tag)
     return failure(err, code)
   end
   if self._trace then -- not now: user code never runs inside a call
     self._loop:_defer(function()
-      trace(self, "out", message)
+      self:_trace_message("out", message)
     end)
   end
   return true

@@ -24,6 +24,18 @@ struct sipwire_transport **sw_lua_push_transport(lua_State *L) {
   return transport;
 }
 
+/* check() for the way of every message: with the metatable at hand. */
+static struct sipwire_transport *check_quickly(lua_State *L) {
+  struct sipwire_transport **at = lua_touserdata(L, 1);
+  if (at && lua_getmetatable(L, 1)) {
+    bool ours = lua_rawequal(L, -1, lua_upvalueindex(1));
+    lua_pop(L, 1);
+    if (ours && *at)
+      return *at;
+  }
+  return check(L);
+}
+
 static bool has_message(int error) {
   return error == SIPWIRE_EINVALID || error == SIPWIRE_ETLS;
 }
@@ -88,9 +100,9 @@ static int send_failed(lua_State *L, struct sipwire_transport *transport,
   return sw_lua_result(L, error, message);
 }
 
-/* transport:send(message, tag, frame) -> true, or nil, err, code */
+/* transport_send(transport, message, tag, frame) -> true, or nil, err, code */
 static int transport_send(lua_State *L) {
-  struct sipwire_transport *transport = check(L);
+  struct sipwire_transport *transport = check_quickly(L);
   size_t length;
   const char *message = luaL_checklstring(L, 2, &length);
   uint64_t tag = sw_lua_check_tag(L, 3);
@@ -200,7 +212,6 @@ static int transport_stats(lua_State *L) {
 
 static const luaL_Reg methods[] = {{"connect", transport_connect},
                                    {"disconnect", transport_disconnect},
-                                   {"send", transport_send},
                                    {"state", transport_state},
                                    {"server", transport_server},
                                    {"set_server", transport_set_server},
@@ -217,4 +228,7 @@ void sw_lua_open_transport(lua_State *L) {
   sw_lua_metatable(L, SW_TRANSPORT_TYPE, methods);
   lua_pushcfunction(L, transport_new);
   lua_setfield(L, -2, "transport_new");
+  luaL_getmetatable(L, SW_TRANSPORT_TYPE);
+  lua_pushcclosure(L, transport_send, 1);
+  lua_setfield(L, -2, "transport_send");
 }
