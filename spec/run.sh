@@ -13,20 +13,22 @@ workers=2
 
 declare -A about=(
   [install]="what Debian and npm have to bring"
-  [build]="presets dev, asan (gcc), release, fuzz (clang), warnings are errors"
+  [build]="presets dev, asan, tsan (gcc), release, fuzz (clang), warnings are errors"
   [layers]="which file may use what"
   [c]="C tests, symbols, use of an installed copy"
   [c-asan]="C tests under ASan, LSan, UBSan"
+  [c-tsan]="C tests with threads under ThreadSanitizer"
   [c-valgrind]="C tests under valgrind"
   [fuzz]="fuzzers for a short while"
   [specs]="specs on each Lua"
   [specs-asan]="specs on each Lua under ASan, UBSan; LSan but for LuaJIT"
   [specs-valgrind]="specs but #slow on lua5.4 under valgrind"
   [specs-gc]="specs under ASan with a garbage collection at every turn"
+  [soak]="connections under faults for a short while, memory of failed ones"
   [examples]="examples, as their 'test:' line says"
 )
-all_stages=(install build layers c c-asan c-valgrind fuzz specs specs-asan
-  specs-valgrind specs-gc examples)
+all_stages=(install build layers c c-asan c-tsan c-valgrind fuzz specs
+  specs-asan specs-valgrind specs-gc soak examples)
 
 # ---- Jobs: two at a time, judged by how they end and by what they print ----
 
@@ -140,7 +142,8 @@ stage_install() {
   job step "" 900 spec/support/install.sh test
 }
 
-# SIPWIRE_LUA is given so that a Lua that was not found is an error.
+# SIPWIRE_LUA is given so that a Lua that was not found is an error.  No Lua is
+# run under ThreadSanitizer.
 stage_build() {
   local preset
   for preset in dev asan release fuzz; do
@@ -148,6 +151,8 @@ stage_build() {
       'cmake --preset "$1" "$2" && cmake --build --preset "$1" -- -k 0' build "$preset" \
       "-DSIPWIRE_LUA=$(IFS=';' && echo "${luas[*]}")"
   done
+  job step tsan 600 sh -c \
+    'cmake --preset tsan && cmake --build --preset tsan -- -k 0'
 }
 
 stage_layers() {
@@ -160,6 +165,13 @@ stage_c() {
 
 stage_c-asan() {
   need_build asan && job ctest "" 600 ctest --preset asan
+}
+
+# It wants memory where it is without much randomness.
+stage_c-tsan() {
+  local plain=()
+  setarch -R true 2>/dev/null && plain=(setarch -R)
+  need_build tsan && job ctest "" 300 "${plain[@]}" ctest --preset tsan
 }
 
 # Optimised, as some of them try millions of inputs.  Memory that is possibly
@@ -181,6 +193,16 @@ stage_fuzz() {
   need_build fuzz && job ctest "" 300 ctest --preset fuzz
 }
 
+# each_file COMMAND... runs it with each spec file as its last argument.
+each_file() {
+  local file status=0
+  for file in spec/*_spec.lua spec/regress/*_spec.lua; do
+    "$@" "$file" || status=1
+  done
+  return "$status"
+}
+export -f each_file
+
 # run_specs NAME SECONDS LUA PRESET [VARIABLE=VALUE...] -- [BUSTED-ARGUMENT...]
 # A spec finds in its environment:
 #   LUA                  command (maybe several words) that runs a Lua script
@@ -193,13 +215,16 @@ stage_fuzz() {
 #   SIPWIRE_GC_STRESS    1: collect garbage all the time
 run_specs() {
   local name=$1 limit=$2 lua=$3 build=$root/build/$4 variables=() wrapper=()
-  local variable command=$3
+  local variable command=$3 each=()
   shift 4
   need_build "${build##*/}" || return
   while [ "$1" != -- ]; do variables+=("$1") && shift; done
   shift
   [ "${build##*/}" = asan ] && command="env LD_PRELOAD=$preload $lua"
   [[ $name == *valgrind* ]] && wrapper=("${valgrind[@]}")
+  # a full collection takes the longer the more files have been read
+  [[ " ${variables[*]} " == *" SIPWIRE_GC_STRESS=1 "* ]] &&
+    each=(bash -c 'each_file "$@"' each_file)
   local unset=(-u LD_PRELOAD -u LUA_INIT)
   for variable in LUA_INIT LUA_PATH LUA_CPATH; do
     unset+=(-u "${variable}_5_3" -u "${variable}_5_4")
@@ -209,7 +234,7 @@ run_specs() {
     SIPWIRE_CERTS="$root/build/certs" \
     LUA="$command" LUA_PATH="$root/lua/?.lua;$root/?.lua;;" \
     LUA_CPATH="$build/lua/$lua/?.so;;" "${variables[@]}" \
-    "${wrapper[@]}" $command /usr/bin/busted -o TAP --verbose "$@"
+    "${each[@]}" "${wrapper[@]}" $command /usr/bin/busted -o TAP --verbose "$@"
 }
 
 asan_options=strict_string_checks=1:detect_stack_use_after_return=1
@@ -265,6 +290,17 @@ stage_specs-gc() {
     run_specs "$lua" 900 "$lua" asan "${environment[@]}" SIPWIRE_GC_STRESS=1 \
       SIPWIRE_TIME_SCALE=20 -- --exclude-tags=slow,timing
   done
+}
+
+# Memory errors are looked for in the first, growth in the second.
+stage_soak() {
+  local environment preload
+  { need_build asan && need_build release; } || return
+  asan_environment lua5.4
+  job program asan 120 env "${environment[@]}" SIPWIRE_TIME_SCALE=2 \
+    SIPWIRE_BUILD=build/asan LUA="env LD_PRELOAD=$preload lua5.4" \
+    spec/soak/run.sh 0.15 40
+  job program faulty 120 env LUA=luajit spec/soak/run.sh faulty 12000
 }
 
 # An example says in its first ten lines how it is run to its end,

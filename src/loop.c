@@ -180,7 +180,8 @@ static void spin(struct sipwire_loop *loop) {
    be that of a file which another thread has opened.  No call makes it forget
    the number; so it is looked for where the one that tells it must read it. */
 static void waker_forget(const uv_handle_t *waker) {
-  struct lws *wsi = waker ? waker->data : NULL;
+  bool twice = !strncmp(lws_get_library_version(), "4.1.", 4);
+  struct lws *wsi = twice && waker ? waker->data : NULL;
   int fd = wsi ? (int)lws_get_socket_fd(wsi) : -1;
   size_t count = fd < 0 ? 0 : malloc_usable_size(wsi) / sizeof(int);
   for (int *at = (int *)(void *)wsi; count > 0; at++, count--) {

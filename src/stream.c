@@ -309,8 +309,13 @@ static void on_close(struct sw_stream *stream) {
   stream->fd = -1;
 }
 
+/* An errno that is gone was fetched by libwebsockets, which looks for it only
+   when the socket had become writable: a peer that accepted and reset. */
 static void on_connect_error(struct sw_stream *stream, struct lws *wsi) {
-  int number = socket_errno(lws_get_socket_fd(wsi));
+  int fd = lws_get_socket_fd(wsi);
+  int number = socket_errno(fd);
+  if (!number && fd >= 0 && !stream->dialing)
+    number = ECONNRESET;
   note(stream, number ? sw_error_of_errno(number) : SIPWIRE_EUNREACHABLE,
        number);
   stream->fd = -1;
@@ -409,14 +414,20 @@ static socklen_t address_size(const struct sockaddr *address) {
                                         : sizeof(struct sockaddr_in);
 }
 
-/* What connect() would have said: asks the routing table again. */
-static int probe(const struct sipwire_loop *loop, const struct sockaddr *peer) {
-  int fd = socket(peer->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+/* What connect() said, asked again.  With a local address it may have been
+   bind() that failed, and nobody is to be dialled for that. */
+static int probe(const struct sipwire_loop *loop, const struct sockaddr *peer,
+                 const char *local_address) {
+  int fd =
+      socket(peer->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0)
     return errno;
-  int number = connect(fd, peer, address_size(peer)) ? errno : 0;
+  int number = 0;
   if (fd >= loop->descriptors)
     number = EMFILE;
+  else if (!local_address && connect(fd, peer, address_size(peer)) &&
+           errno != EINPROGRESS)
+    number = errno;
   close(fd);
   return number;
 }
@@ -456,7 +467,7 @@ int sw_stream_connect(struct sipwire_loop *loop, const struct sockaddr *peer,
     stream->destroyed = true;
     fail(stream, SIPWIRE_EUNREACHABLE, EAFNOSUPPORT);
   } else if (!dial(stream, address, port, local_address)) {
-    int number = probe(loop, peer);
+    int number = probe(loop, peer, local_address);
     stream->failed = false; /* its destruction knew no errno */
     stream->wsi = NULL;
     fail(stream, number ? sw_error_of_errno(number) : SIPWIRE_EUNREACHABLE,

@@ -202,7 +202,7 @@ static bool open_listener(void) {
   memset(&config, 0, sizeof config);
   sipwire_config_init(&habits);
   habits.tls = tls;
-  habits.connection_timeout_ms = fail_on ? 100 : 5000;
+  habits.connection_timeout_ms = fail_on ? 100 : (int)scaled(5000);
   habits.send_queue_limit = 8000000;
   config.secure = secure;
   config.transport = &habits;
@@ -222,7 +222,7 @@ static bool open_client(int index, const char *path) {
   config.headers = &header;
   config.header_count = 1;
   config.local_address = "127.0.0.1";
-  config.connection_timeout_ms = fail_on ? 200 : 5000;
+  config.connection_timeout_ms = fail_on ? 200 : (int)scaled(5000);
   config.tls.key_password = "unused";
   config.arg = party;
   if (!went_well(sipwire_transport_new(hosts[0].loop, &config,
@@ -373,10 +373,13 @@ static void threads_leave(void) {
 
 static void check_session(unsigned number) {
   unsigned failures = test_failures, before = descriptors();
+  int64_t start = now_ms();
   fail_at = number;
   allocations = 0;
   session();
   fail_at = 0;
+  /* nobody was left waiting for a time limit */
+  CHECK(fail_on || now_ms() - start < scaled(4000));
   threads_leave();
   CHECK_INT(alive, 0);
   CHECK_INT(descriptors(), before);
