@@ -36,7 +36,7 @@ fault.matrix("bad sequences", (function()
   end
   for _, text in ipairs(stumps) do table.insert(rows, bad(text, "frame")) end
   return rows
-end)())
+end)(), { tag = "#slow" })
 
 fault.matrix("bad sequences that are cut", (function()
   local rows = {}
@@ -50,7 +50,7 @@ fault.matrix("bad sequences that are cut", (function()
   -- the end of the message is what is wrong
   for _, text in ipairs(stumps) do cut(text, #text) end
   return rows
-end)())
+end)(), { tag = "#slow" })
 
 -- Whatever the step of a validator is that looks at many bytes at once.
 fault.matrix("a bad byte at every position", (function()
@@ -62,6 +62,6 @@ fault.matrix("a bad byte at every position", (function()
     table.insert(rows, bad(text, "fragments", at))
   end
   return rows
-end)())
+end)(), { tag = "#slow" })
 
 end)
