@@ -267,7 +267,7 @@ describe("arguments of calls", function()
       t.on_mesage = print
     end)
     raises("field 'state' is read-only", function() t.state = "Connected" end)
-    raises("field 'send' is read-only", function() t.send = print end)
+    raises("field 'connect' is read-only", function() t.connect = print end)
     raises('protocol must be "WS", "WSS" or nil', function() t.protocol = "TCP" end)
     t.protocol = "WSS"
     assert.are.equal("WSS", t.protocol)

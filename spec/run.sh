@@ -19,16 +19,17 @@ declare -A about=(
   [c-asan]="C tests under ASan, LSan, UBSan"
   [c-tsan]="C tests with threads under ThreadSanitizer"
   [c-valgrind]="C tests under valgrind"
-  [fuzz]="fuzzers for a short while"
+  [fuzz]="200,000 runs of each fuzzer"
   [specs]="specs on each Lua"
   [specs-asan]="specs on each Lua under ASan, UBSan; LSan but for LuaJIT"
   [specs-valgrind]="specs but #slow on lua5.4 under valgrind"
   [specs-gc]="specs under ASan with a garbage collection at every turn"
   [soak]="connections under faults for a short while, memory of failed ones"
+  [bench]="instructions per message"
   [examples]="examples, as their 'test:' line says"
 )
 all_stages=(install build layers c c-asan c-tsan c-valgrind fuzz specs
-  specs-asan specs-valgrind specs-gc soak examples)
+  specs-asan specs-valgrind specs-gc soak bench examples)
 
 # ---- Jobs: two at a time, judged by how they end and by what they print ----
 
@@ -190,7 +191,7 @@ stage_c-valgrind() {
 
 stage_fuzz() {
   compgen -G 'spec/fuzz/fuzz_*.c' >/dev/null || return 0
-  need_build fuzz && job ctest "" 300 ctest --preset fuzz
+  need_build fuzz && job ctest "" 600 ctest --preset fuzz
 }
 
 # each_file COMMAND... runs it with each spec file as its last argument.
@@ -301,6 +302,10 @@ stage_soak() {
     SIPWIRE_BUILD=build/asan LUA="env LD_PRELOAD=$preload lua5.4" \
     spec/soak/run.sh 0.15 40
   job program faulty 120 env LUA=luajit spec/soak/run.sh faulty 12000
+}
+
+stage_bench() {
+  need_build release && job program "" 120 spec/bench/guard.sh build/release
 }
 
 # An example says in its first ten lines how it is run to its end,

@@ -9,6 +9,16 @@ local rawpeer = require "spec.support.rawpeer"
 local relay = require "spec.support.relay"
 local run = require "spec.support.run"
 
+local logged
+
+before_each(function()
+  logged = {}
+  helper.default_loop().on_log = function(...)
+    table.insert(logged, { ... })
+  end
+end)
+after_each(function() helper.default_loop().on_log = nil end)
+
 helper.watch()
 
 local function file(name) return helper.certs() .. "/" .. name end
@@ -78,7 +88,19 @@ describe("a server's certificate", function()
 
   it("comes with its intermediates, or fails", function()
     connects(url(listen "inter-chain"), trust())
-    fails("local issuer", url(listen "inter"), trust())
+    fails("unable to get local issuer certificate", url(listen "inter"),
+      trust())
+    -- whose root is there, and nobody's friend
+    local chain = helper.tmpdir() .. "/chain.pem"
+    local out = assert(io.open(chain, "w"))
+    for _, name in ipairs { "other.pem", "other-ca.pem" } do
+      local source = assert(io.open(file(name)))
+      out:write((source:read "*a"))
+      source:close()
+    end
+    out:close()
+    fails("self-signed certificate in certificate chain",
+      url(listen("other", { tls = { cert_file = chain } })), trust())
   end)
 
   it("is valid today, for a server", function()
@@ -136,6 +158,30 @@ describe("a server's certificate", function()
                             "inter" } do
       connects(url(listen(name)), { verify = false })
     end
+  end)
+
+  it("that is not checked is said to be so, once", function()
+    local listener, words = listen "other", "tls.verify is false: nobody " ..
+      "checks whether it is %s that we speak to"
+    local function connect_twice(tls)
+      local t = sipwire.new { server = url(listener), tls = tls }
+      for _ = 1, 2 do
+        pair.finish(pair.connect(t))
+        t:disconnect()
+        pair.gone(t)
+      end
+      t:dispose()
+    end
+    connect_twice(trust())
+    connect_twice { verify = true }
+    assert.same({}, logged)
+    connect_twice { verify = false, server_name = "a.test" }
+    connect_twice { verify = false, server_name = "a.test" }
+    assert.same({ { words:format "a.test", "warn" } }, logged)
+    connect_twice { verify = false, server_name = "b.test" }
+    connect_twice { verify = false, server_name = "a.test" }
+    assert.same({ words:format "b.test", "warn" }, logged[2])
+    assert.equal(2, #logged)
   end)
 
   it("is checked anew by every transport, whatever others did", function()

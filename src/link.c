@@ -118,13 +118,24 @@ static void enter_phase(struct sw_link *link, enum sipwire_phase phase) {
 
 /* ---- Ends -------------------------------------------------------------- */
 
+/* The way to a proxy has the phases of the way to a server. */
+static bool on_way_to_proxy(const struct sw_link *link) {
+  return link->target && link->target->proxy &&
+         link->phase <= SIPWIRE_PHASE_TCP;
+}
+
 static void report(struct sw_link *link, int error, struct sipwire_info *info) {
   void *arg = link->arg;
+  char words[128];
   if (!link->cause)
     link->cause = error;
   info->phase = link->phase;
   if (!info->text)
     info->text = sipwire_error_text(error);
+  if (on_way_to_proxy(link)) {
+    snprintf(words, sizeof words, "proxy: %s", info->text);
+    info->text = words;
+  }
   info->was_clean = link->close_sent && link->close_received;
   if (link->stage >= STAGE_OPEN && !info->close_code)
     info->close_code = SIPWIRE_CLOSE_ABNORMAL;
@@ -625,7 +636,6 @@ static void on_ended(void *arg, int error, int sys_errno, const char *text,
                      const char *tls_error) {
   struct sw_link *link = arg;
   struct sipwire_info info;
-  char words[128];
   memset(&info, 0, sizeof info);
   info.text = text;
   info.sys_errno = sys_errno;
@@ -640,11 +650,6 @@ static void on_ended(void *arg, int error, int sys_errno, const char *text,
     info.text = "closed by peer before it answered the upgrade";
   else if (error == SIPWIRE_ECLOSED && link->stage == STAGE_TUNNEL)
     info.text = "closed by the proxy before it answered";
-  else if (link->target && link->target->proxy && info.text &&
-           link->phase <= SIPWIRE_PHASE_TCP) {
-    snprintf(words, sizeof words, "proxy: %s", info.text);
-    info.text = words;
-  }
   /* With TLS 1.3 a server judges the client's certificate when that has long
      asked for the upgrade. */
   if (error == SIPWIRE_ETLS && link->stage == STAGE_UPGRADE &&
@@ -716,6 +721,7 @@ static void on_timer(uv_timer_t *timer) {
   } else if (link->stage == STAGE_LINGERING) {
     drop(link);
   } else if (link->phase == SIPWIRE_PHASE_TCP &&
+             sw_loop_now(link->loop) < link->deadline &&
              sw_channel_untried(&link->channel)) {
     arm(link, link->deadline);
     sw_channel_skip(&link->channel);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "loop.h"
@@ -42,12 +43,22 @@ struct peer {
   char name[];    /* "host:port" */
 };
 
+/* Contexts that nobody uses and that are kept for who comes back. */
+enum { IDLE_MAX = 4 };
+
+/* Which contents of a file were read. */
+struct stamp {
+  struct timespec changed;
+  ino_t number;
+};
+
 struct sw_tls_context {
-  struct sw_tls_context *next;
-  struct sipwire_loop *loop; /* weak: NULL once the loop is closed */
+  struct sw_tls_context *next; /* used longer ago */
+  struct sipwire_loop *loop;   /* weak: NULL once the loop is closed */
   unsigned references;
   bool server;
   struct sipwire_tls_config config; /* strings are our own */
+  struct stamp stamps[3];           /* of ca_file, cert_file, key_file */
   SSL_CTX *ssl;
   BIO_METHOD *method; /* the loop's */
   FILE *keylog;
@@ -147,7 +158,9 @@ static int open_keylog(struct sipwire_loop *loop,
   const char *file = context->config.keylog_file;
   if (!file)
     return 0;
-  context->keylog = fopen(file, "ae");
+  int fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  if (fd >= 0 && !(context->keylog = fdopen(fd, "a")))
+    close(fd);
   if (!context->keylog)
     return sw_loop_fault(loop, SIPWIRE_ETLS, "tls.keylog_file '%s': %s", file,
                          strerror(errno));
@@ -284,14 +297,79 @@ static void context_free(struct sw_tls_context *context) {
   free(context);
 }
 
+static struct stamp take_stamp(const char *file) {
+  struct stamp stamp = {{0, 0}, 0};
+  struct stat status;
+  if (file && !stat(file, &status)) {
+    stamp.changed = status.st_ctim;
+    stamp.number = status.st_ino;
+  }
+  return stamp;
+}
+
+static void take_stamps(const struct sipwire_tls_config *config,
+                        struct stamp *stamps) {
+  stamps[0] = take_stamp(config->ca_file);
+  stamps[1] = take_stamp(config->cert_file);
+  stamps[2] = take_stamp(config->key_file);
+}
+
+/* Files that have been renewed make another context. */
+static bool is_for(const struct sw_tls_context *context,
+                   const struct sipwire_tls_config *config, bool server) {
+  struct stamp stamps[3];
+  if (context->server != server || !same_config(&context->config, config))
+    return false;
+  take_stamps(config, stamps);
+  for (int i = 0; i < 3; i++)
+    if (stamps[i].number != context->stamps[i].number ||
+        stamps[i].changed.tv_sec != context->stamps[i].changed.tv_sec ||
+        stamps[i].changed.tv_nsec != context->stamps[i].changed.tv_nsec)
+      return false;
+  return true;
+}
+
+static void enlist(struct sipwire_loop *loop, struct sw_tls_context *context) {
+  context->loop = loop;
+  context->next = loop->tls_contexts;
+  loop->tls_contexts = context;
+}
+
+static void delist(struct sw_tls_context *context) {
+  struct sw_tls_context **at = &context->loop->tls_contexts;
+  while (*at != context)
+    at = &(*at)->next;
+  *at = context->next;
+}
+
 static struct sw_tls_context *find(struct sipwire_loop *loop,
                                    const struct sipwire_tls_config *config,
                                    bool server) {
   struct sw_tls_context *context = loop->tls_contexts;
-  while (context &&
-         (context->server != server || !same_config(&context->config, config)))
+  while (context && !is_for(context, config, server))
     context = context->next;
+  if (context) {
+    delist(context);
+    enlist(loop, context);
+  }
   return context;
+}
+
+/* Frees the one of the idle ones that was used longest ago, if there are too
+   many. */
+static void drop_idle(struct sipwire_loop *loop) {
+  struct sw_tls_context *last = NULL;
+  unsigned count = 0;
+  for (struct sw_tls_context *context = loop->tls_contexts; context;
+       context = context->next)
+    if (!context->references) {
+      last = context;
+      count++;
+    }
+  if (count <= IDLE_MAX)
+    return;
+  delist(last);
+  context_free(last);
 }
 
 static BIO_METHOD *bio_method(struct sipwire_loop *loop);
@@ -310,6 +388,7 @@ int sw_tls_context_get(struct sipwire_loop *loop,
   context->references = 1;
   context->server = server;
   int error = SIPWIRE_ENOMEM;
+  take_stamps(config, context->stamps);
   if (copy_config(&context->config, config) &&
       (context->method = bio_method(loop)))
     error = context_open(loop, context);
@@ -317,9 +396,7 @@ int sw_tls_context_get(struct sipwire_loop *loop,
     context_free(context);
     return error;
   }
-  context->loop = loop;
-  context->next = loop->tls_contexts;
-  loop->tls_contexts = context;
+  enlist(loop, context);
   *out = context;
   return 0;
 }
@@ -329,23 +406,27 @@ struct sw_tls_context *sw_tls_context_ref(struct sw_tls_context *context) {
   return context;
 }
 
+/* Its sessions are worth more than its memory; an open file is not kept. */
 void sw_tls_context_unref(struct sw_tls_context *context) {
   if (!context || --context->references)
     return;
-  if (context->loop) {
-    struct sw_tls_context **at = &context->loop->tls_contexts;
-    while (*at != context)
-      at = &(*at)->next;
-    *at = context->next;
+  if (context->loop && !context->keylog) {
+    drop_idle(context->loop);
+    return;
   }
+  if (context->loop)
+    delist(context);
   context_free(context);
 }
 
 void sw_tls_contexts_close(struct sipwire_loop *loop) {
-  for (struct sw_tls_context *context = loop->tls_contexts; context;
-       context = context->next)
+  while (loop->tls_contexts) {
+    struct sw_tls_context *context = loop->tls_contexts;
+    delist(context);
     context->loop = NULL;
-  loop->tls_contexts = NULL;
+    if (!context->references)
+      context_free(context);
+  }
   BIO_meth_free(loop->tls_bio_method);
   loop->tls_bio_method = NULL;
 }

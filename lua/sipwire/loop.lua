@@ -8,6 +8,7 @@ local raise = require "sipwire.raise"
 
 local STATE, MESSAGE, REQUEST = core.STATE, core.MESSAGE, core.REQUEST
 local TIMER, LOG = core.TIMER, core.LOG
+local next_event = core.loop_next
 
 --- An event loop. Private to sipwire: a host polls its descriptor, or calls
 --- run().
@@ -203,56 +204,50 @@ local function dispatch(loop, kind, id, a, b, ...)
   end
 end
 
--- Returns a function that hands out all events of a tick. What a message costs
--- in Lua is spent here, so one xpcall() guards all on_message callbacks of a
--- tick: as events are pulled, an error in one of them loses none of the others.
-local function new_pump(loop, next_event)
-  local transports = loop._transports
-  local receiver -- whose on_message runs
-
-  local function pump()
-    while true do
-      local kind, id, a, b, c, d, e, f, g = next_event()
-      if kind == MESSAGE then
-        local t = transports[id]
-        if t and t._trace then
-          t:_trace_message("in", a)
-        end
-        local fn = t and t._on_message
-        if fn and not t._disposed then
-          receiver = t
-          fn(t, a, b)
-          receiver = nil
-        end
-      elseif kind then
-        dispatch(loop, kind, id, a, b, c, d, e, f, g)
-      else
-        return
+-- Hands out all events of a tick. What a message costs in Lua is spent here, so
+-- one xpcall() guards all on_message callbacks of a tick: as events are pulled,
+-- an error in one of them loses none of the others. (No closures over the loop:
+-- LuaJIT's traces would keep it.)
+local function pump(loop)
+  local handle, transports = loop._core, loop._transports
+  while true do
+    local kind, id, a, b, c, d, e, f, g = next_event(handle)
+    if kind == MESSAGE then
+      local t = transports[id]
+      local fn = t and t._on_message
+      if t and t._trace then
+        t:_trace_message("in", a)
+        fn = not t._disposed and t._on_message
       end
+      if fn then
+        loop._receiver = t
+        fn(t, a, b)
+        loop._receiver = false
+      end
+    elseif kind then
+      dispatch(loop, kind, id, a, b, c, d, e, f, g)
+    else
+      return
     end
   end
+end
 
-  local function handler(err)
-    return receiver and with_traceback(err, 3) or err
-  end
-
-  return function()
-    repeat
-      local ok, err = xpcall(pump, handler)
-      local t = receiver
-      receiver = nil
-      if t then
-        loop:_report(err, t, "on_message")
-      elseif not ok then -- a forked child, or Ctrl-C
-        error(err, 0)
-      end
-    until ok
-  end
+local function both_ways(err)
+  return { err, with_traceback(err, 3) }
 end
 
 local function tick(loop, handle, ms)
   handle:step(ms)
-  loop._pump()
+  repeat
+    local ok, errors = guarded(pump, both_ways, loop)
+    local t = loop._receiver
+    loop._receiver = false
+    if t then
+      loop:_report(errors[2], t, "on_message")
+    elseif not ok then -- a forked child, or Ctrl-C
+      error(errors[1], 0)
+    end
+  until ok
 end
 
 function Loop:_check()
@@ -403,9 +398,9 @@ end
 
 local function new(given)
   local checked = options.loop(given)
-  local handle, next_event = core.loop_new()
-  local loop = setmetatable({
-    _core = handle,
+  return setmetatable({
+    _core = core.loop_new(),
+    _receiver = false, -- the transport whose on_message runs
     _on_error = checked.on_error,
     _on_log = checked.on_log,
     _last_tag = 0,
@@ -417,8 +412,6 @@ local function new(given)
     _listeners = {},                                  -- by id
     _tasks = {},                                      -- by coroutine
   }, Meta)
-  loop._pump = new_pump(loop, next_event)
-  return loop
 end
 
 local default

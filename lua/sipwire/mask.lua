@@ -6,8 +6,12 @@ local function stars(text)
   return (text:gsub("%S", "*"))
 end
 
--- name = "value", name = value, up to the end if a quote is missing.
+-- name = "value", name = value, up to the end if a quote is missing. First by
+-- the quotes as they pair up; then wherever the name is, should one be missing.
 local function mask_parameter(value, name)
+  value = value:gsub('%f[%w]([%w]+)(%s*=%s*")([^"]*)', function(word, is, text)
+    return word:lower() == name and word .. is .. stars(text) or nil
+  end)
   local pattern = "%f[%w]" .. name:gsub("%a", function(letter)
     return "[" .. letter:upper() .. letter .. "]"
   end) .. "%s*=%s*()"
@@ -34,11 +38,11 @@ end
 
 -- Of other schemes than Digest all is secret (RFC 7617, 6750).
 local function mask_credentials(value)
-  local scheme, rest = value:match "^(%s*%S+)(.*)$"
-  if not scheme or scheme:lower():find "^%s*digest$" then
+  local scheme, rest = value:match "^(%s*[%w%-]+)(.*)$"
+  if scheme and scheme:lower():find "^%s*digest$" then
     return mask_parameter(value, "response")
   end
-  return scheme .. stars(rest)
+  return scheme and scheme .. stars(rest) or stars(value)
 end
 
 local function mask_info(value)
@@ -86,10 +90,7 @@ end
 local function mask_header(line)
   local name, value = line:match "^([%w%-]+%s*:)(.*)$"
   local mask = name and headers[name:lower():match "^[%w%-]+"]
-  if mask then
-    return name .. mask(value)
-  end
-  return mask_uris(line)
+  return mask_uris(mask and name .. mask(value) or line)
 end
 
 -- Calls fn for each line with its line end; with `folds`, a header's lines that
@@ -112,7 +113,8 @@ end
 ---@param message string
 ---@return string masked of the same length
 return function(message)
-  local head_end = message:find("\r?\n\r?\n") or #message
+  local start = message:find "[^\r\n]" or 1 -- RFC 3261 section 7.5
+  local head_end = message:find("\r?\n\r?\n", start) or #message
   return map_lines(message:sub(1, head_end), true, mask_header) ..
     map_lines(message:sub(head_end + 1), false, mask_attribute)
 end

@@ -38,7 +38,9 @@ static const char *hold(const char *text, size_t length) {
   return held;
 }
 
-static void release(void) { hold(NULL, 0); }
+static void release(void) {
+  hold(NULL, 0);
+}
 
 static void check_slice(struct sw_slice slice, const char *want) {
   CHECK_MEM(slice.data, slice.length, want, strlen(want));
@@ -936,11 +938,11 @@ static struct sw_slice slice(const char *text) {
 }
 
 static void plain_upgrade(void) {
-  upgrade = (struct sw_http_upgrade){.authority = {.host = slice("pbx.example"),
-                                                   .port = 80},
-                                     .default_port = true,
-                                     .target = slice("/ws?x=1"),
-                                     .key = KEY};
+  upgrade = (struct sw_http_upgrade){
+      .authority = {.host = slice("pbx.example"), .port = 80},
+      .default_port = true,
+      .target = slice("/ws?x=1"),
+      .key = KEY};
 }
 
 #define REST UPG CON SWK VER SUB
@@ -1010,6 +1012,64 @@ static void hosts_carry_port_and_brackets(void) {
 }
 
 /* Slices end where they say, and the key after its 24 characters. */
+static void an_answer_to_a_challenge_stands_before_the_users_headers(void) {
+  const struct sipwire_header header = {"Origin", "https://a"};
+  plain_upgrade();
+  upgrade.headers = &header;
+  upgrade.header_count = 1;
+  upgrade.authorization = "Digest username=\"a\", response=\"b\"";
+  check_writer(write_upgrade,
+               "GET /ws?x=1 HTTP/1.1\r\nHost: pbx.example\r\n" REST
+               "Authorization: Digest username=\"a\", response=\"b\"\r\n"
+               "Origin: https://a\r\n" END);
+  upgrade.authorization = NULL;
+}
+
+/* ---- Tunnels ----------------------------------------------------------- */
+
+static struct sw_http_authority authority;
+static const char *authorization;
+
+static size_t write_connect(char *out, size_t size) {
+  return sw_http_write_connect(out, size, &authority, authorization);
+}
+
+static size_t write_authority(char *out, size_t size) {
+  return sw_http_write_authority(out, size, &authority);
+}
+
+/* With the port, also the usual one: RFC 9110 section 9.3.6. */
+static void tunnels_are_asked_for(void) {
+  authority = (struct sw_http_authority){slice("pbx.example"), false, 443};
+  check_writer(write_connect, "CONNECT pbx.example:443 HTTP/1.1\r\n"
+                              "Host: pbx.example:443\r\n\r\n");
+  check_writer(write_authority, "pbx.example:443");
+  authorization = "Basic YTpi";
+  check_writer(write_connect, "CONNECT pbx.example:443 HTTP/1.1\r\n"
+                              "Host: pbx.example:443\r\n"
+                              "Proxy-Authorization: Basic YTpi\r\n\r\n");
+  authorization = NULL;
+  authority = (struct sw_http_authority){slice("::1"), true, 65535};
+  check_writer(write_connect, "CONNECT [::1]:65535 HTTP/1.1\r\n"
+                              "Host: [::1]:65535\r\n\r\n");
+  authority = (struct sw_http_authority){slice("127.0.0.1"), false, 80};
+  check_writer(write_authority, "127.0.0.1:80");
+}
+
+static size_t write_target(char *out, size_t size) {
+  return sw_http_write_target(out, size, upgrade.target);
+}
+
+/* What a digest is made of is what the request line has. */
+static void targets_are_written_alone(void) {
+  const char *const cases[][2] = {
+      {"", "/"}, {"?q", "/?q"}, {"/a?b", "/a?b"}, {"/", "/"}};
+  for (size_t i = 0; i < COUNT(cases); i++) {
+    upgrade.target = slice(cases[i][0]);
+    check_writer(write_target, cases[i][1]);
+  }
+}
+
 static void nothing_behind_the_slices_is_read(void) {
   char *host = test_guarded("a", 1), *target = test_guarded("/b", 2);
   char *key = test_guarded(KEY, SW_HTTP_KEY_LENGTH);
@@ -1223,6 +1283,9 @@ int main(void) {
   RUN(upgrades_are_written);
   RUN(targets_begin_with_a_slash);
   RUN(hosts_carry_port_and_brackets);
+  RUN(an_answer_to_a_challenge_stands_before_the_users_headers);
+  RUN(tunnels_are_asked_for);
+  RUN(targets_are_written_alone);
   RUN(nothing_behind_the_slices_is_read);
   RUN(accepts_are_written);
   RUN(refusals_are_written);

@@ -463,6 +463,177 @@ static void a_bare_host_is_checked_alone(void) {
   }
 }
 
+/* ---- Proxies ----------------------------------------------------------- */
+
+/* Parses a proxy's URL; |*uri| points into |text| if it is good. */
+static const char *parse_proxy(const char *text, struct sw_uri *uri) {
+  size_t length = strlen(text);
+  char *copy = test_guarded(text, length + 1);
+  const char *fault = sw_uri_parse_proxy(copy, uri);
+  if (!fault) {
+    uri->host.data = text + (uri->host.data - copy);
+    if (uri->userinfo.data)
+      uri->userinfo.data = text + (uri->userinfo.data - copy);
+  }
+  test_unguard(copy, length + 1);
+  return fault;
+}
+
+static const struct {
+  const char *text, *host, *userinfo;
+  unsigned port;
+  bool ipv6;
+} proxies[] = {
+    {"http://a", "a", "", 80, false},
+    {"HTTP://A/", "A", "", 80, false},
+    {"http://a:", "a", "", 80, false},
+    {"http://a:3128", "a", "", 3128, false},
+    {"http://a:65535/", "a", "", 65535, false},
+    {"http://10.0.0.1:8080", "10.0.0.1", "", 8080, false},
+    {"http://[::1]", "::1", "", 80, true},
+    {"http://[2001:db8::1]:3128/", "2001:db8::1", "", 3128, true},
+    {"http://u@a", "a", "u", 80, false},
+    {"http://u:p@a:1", "a", "u:p", 1, false},
+    {"http://@a", "a", "", 80, false},
+    {"http://:@a", "a", ":", 80, false},
+    {"http://:p@a", "a", ":p", 80, false},
+    {"http://u:@[::1]:1/", "::1", "u:", 1, true},
+    {"http://u:p:q:@a", "a", "u:p:q:", 80, false},
+    {"http://-._~!$&'()*+,;=:@a", "a", "-._~!$&'()*+,;=:", 80, false},
+    {"http://%40%3a:%2F%23%5B@a:81", "a", "%40%3a:%2F%23%5B", 81, false},
+    {"http://80:80@80a:80", "80a", "80:80", 80, false},
+};
+
+static void good_proxies_are_taken_apart(void) {
+  for (size_t i = 0; i < sizeof proxies / sizeof *proxies; i++) {
+    struct sw_uri uri = {0};
+    if (!CHECK_STR(parse_proxy(proxies[i].text, &uri), NULL)) {
+      fprintf(stderr, "  for %s\n", proxies[i].text);
+      continue;
+    }
+    CHECK_MEM(uri.host.data, uri.host.length, proxies[i].host,
+              strlen(proxies[i].host));
+    CHECK_MEM(uri.userinfo.data, uri.userinfo.length, proxies[i].userinfo,
+              strlen(proxies[i].userinfo));
+    CHECK_INT(uri.port, proxies[i].port);
+    CHECK_INT(uri.ipv6_literal, proxies[i].ipv6);
+    CHECK(!uri.secure);
+  }
+}
+
+#define USERINFO_BYTE "userinfo has a character that is not allowed"
+
+static const struct {
+  const char *text, *fault;
+} bad_proxies[] = {
+    {"", "URL is empty"},
+    {"https://a", NULL},
+    {"ws://a", NULL},
+    {"wss://a", NULL},
+    {"socks5://a", NULL},
+    {"a:3128", NULL},
+    {"http:a", NULL},
+    {"http:/a", NULL},
+    {"httpx://a", NULL},
+    {"http://", "host is empty"},
+    {"http://u:p@", "host is empty"},
+    {"http://u:p@:80", "host is empty"},
+    {"http://a/b", "path is not allowed"},
+    {"http://a//", "path is not allowed"},
+    {"http://a?", "query is not allowed"},
+    {"http://a?b", "query is not allowed"},
+    {"http://a#b", "fragment is not allowed"},
+    {"http://u:p#@a", "port is not a number"},
+    {"http://u:p/@a", "port is not a number"},
+    {"http://u@v@a", USERINFO_BYTE},
+    {"http://u:p@q@a", USERINFO_BYTE},
+    {"http://u:%@a", USERINFO_BYTE},
+    {"http://u:%4@a", USERINFO_BYTE},
+    {"http://u:%4g@a", USERINFO_BYTE},
+    {"http://u:%g4@a", USERINFO_BYTE},
+    {"http://u p@a", USERINFO_BYTE},
+    {"http://u:p\r\nX:@a", USERINFO_BYTE},
+    {"http://u:\xc3\xa4@a", USERINFO_BYTE},
+    {"http://u:[p]@a", USERINFO_BYTE},
+    {"http://a b", HOST_BYTE},
+    {"http://u@1.2.3", HOST_V4},
+    {"http://u@::1", "host must have brackets around an IPv6 address"},
+    {"http://u@[::g]", HOST_V6},
+    {"http://a:0", PORT_RANGE},
+    {"http://u:p@a:65536", PORT_RANGE},
+    {"http://a:8o", PORT_NUMBER},
+};
+
+/* What is wrong is said without what was given: it may hold a password. */
+static void bad_proxies_name_the_part(void) {
+  for (size_t i = 0; i < sizeof bad_proxies / sizeof *bad_proxies; i++) {
+    struct sw_uri uri = {.port = 7};
+    const char *fault = parse_proxy(bad_proxies[i].text, &uri);
+    if (!bad_proxies[i].fault)
+      CHECK(fault && !strncmp(fault, "scheme ", 7));
+    else if (!CHECK_STR(fault, bad_proxies[i].fault))
+      fprintf(stderr, "  for %s\n", bad_proxies[i].text);
+    CHECK_INT(uri.port, 7);
+  }
+}
+
+static void every_byte_in_userinfo(void) {
+  for (int c = 1; c < 256; c++) {
+    char text[32];
+    struct sw_uri uri = {0};
+    if (in_set(c, "/?#@"))
+      continue; /* they end it */
+    snprintf(text, sizeof text, "http://u%cv@a", c);
+    CHECK_INT(!parse_proxy(text, &uri),
+              is_alnum(c) || in_set(c, "-._~!$&'()*+,;=:"));
+  }
+}
+
+/* A server's URL has no place for a password. */
+static void only_proxies_have_userinfo(void) {
+  struct sw_uri uri = {0};
+  CHECK_STR(parse("ws://u:p@a", &uri), "userinfo is not allowed");
+  CHECK_STR(parse("ws://@a", &uri), "userinfo is not allowed");
+  CHECK_STR(parse("ws://a", &uri), NULL);
+  CHECK_INT(uri.userinfo.length, 0);
+}
+
+static void every_prefix_of_a_proxy_is_read_within_bounds(void) {
+  const char *text = "http://us%65r:p%40ss@[2001:db8::1]:8443/";
+  for (size_t length = 0; length <= strlen(text); length++) {
+    char part[64] = "";
+    struct sw_uri uri = {0};
+    memcpy(part, text, length);
+    const char *fault = parse_proxy(part, &uri);
+    CHECK(fault || uri.port);
+  }
+}
+
+static void escapes_are_resolved(void) {
+  static const struct {
+    const char *text, *want; /* NULL: refused */
+  } texts[] = {
+      {"", ""},           {"abc", "abc"},       {"%41%62", "Ab"},
+      {"%25", "%"},       {"%2541", "%41"},     {"%e4%F6", "\xe4\xf6"},
+      {"%20~%7e", " ~~"}, {"%3A%3a%40", "::@"}, {"a%ff", "a\xff"},
+      {"%00", NULL},      {"a%0d", NULL},       {"%0A", NULL},
+      {"%1f", NULL},      {"%7F", NULL},        {"%09", NULL},
+      {"\t", NULL},       {"a\x7f", NULL},      {"%80", "\x80"},
+      {"a%4", "a%4"},     {"a%", "a%"},
+  };
+  for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+    size_t length = strlen(texts[i].text);
+    char *copy = test_guarded(texts[i].text, length);
+    char *out = test_guarded(texts[i].text, length + 1);
+    bool decoded = sw_uri_decode((struct sw_slice){copy, length}, out);
+    CHECK_INT(decoded, texts[i].want != NULL);
+    if (decoded)
+      CHECK_STR(out, texts[i].want);
+    test_unguard(copy, length);
+    test_unguard(out, length + 1);
+  }
+}
+
 int main(void) {
   RUN(good_uris_are_taken_apart);
   RUN(addresses_are_known_as_such);
@@ -474,5 +645,11 @@ int main(void) {
   RUN(every_byte_in_every_part);
   RUN(every_prefix_is_read_within_bounds);
   RUN(a_bare_host_is_checked_alone);
+  RUN(good_proxies_are_taken_apart);
+  RUN(bad_proxies_name_the_part);
+  RUN(every_byte_in_userinfo);
+  RUN(only_proxies_have_userinfo);
+  RUN(every_prefix_of_a_proxy_is_read_within_bounds);
+  RUN(escapes_are_resolved);
   return test_summary("test_uri");
 }

@@ -3,6 +3,7 @@
 # Installs what sipwire needs on Debian 12, and only what is missing.
 #   spec/support/install.sh build   what README's first steps need, one Lua
 #   spec/support/install.sh test    everything that spec/run.sh needs
+#   spec/support/install.sh bench   what spec/bench/run.sh needs
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -14,7 +15,11 @@ test=("${build[@]}" lua5.1 liblua5.1-0-dev lua5.3 liblua5.3-dev
   lua-busted lua-filesystem lua-dkjson lua-luv lua-cqueues
   clang libclang-rt-14-dev\|libclang-rt-dev valgrind libc6-dbg binutils
   python3 openssl ca-certificates curl procps
-  kamailio kamailio-websocket-modules kamailio-tls-modules sip-tester)
+  kamailio kamailio-websocket-modules kamailio-tls-modules sip-tester
+  nginx tinyproxy-bin)
+
+bench=("${build[@]}" luajit\|luajit2 libluajit-5.1-dev\|libluajit2-5.1-dev
+  lua-luv lua-http lua-dkjson openssl strace)
 
 say() { echo "install: $*"; }
 
@@ -87,15 +92,23 @@ packages() {
   allow_services
 }
 
+# node_peers FOLDER
 node_peers() {
-  cd "$here/node"
+  cd "$here/../$1"
   if cmp -s package-lock.json node_modules/.sipwire-lock; then
     say "node peers are here"
     return
   fi
-  say "npm ci in spec/support/node"
+  say "npm ci in spec/$1"
   npm ci --loglevel=error --no-audit --no-fund --ignore-scripts </dev/null
   cp package-lock.json node_modules/.sipwire-lock
+}
+
+# need_node LIST adds node's packages to it, unless node is here from elsewhere.
+need_node() {
+  local -n list=$1
+  command -v node >/dev/null || list+=(nodejs)
+  command -v npm >/dev/null || list+=(npm)
 }
 
 case ${1-} in
@@ -103,10 +116,14 @@ build)
   packages "${build[@]}"
   ;;
 test)
-  command -v node >/dev/null || test+=(nodejs)
-  command -v npm >/dev/null || test+=(npm)
+  need_node test
   packages "${test[@]}"
-  node_peers
+  node_peers support/node
+  ;;
+bench)
+  need_node bench
+  packages "${bench[@]}"
+  node_peers bench/node
   ;;
 *)
   sed -n 's/^#  /usage:/p' "$0" >&2

@@ -68,9 +68,7 @@ static int push_line(lua_State *L, struct box *box) {
 
 /* ---- The loop ---------------------------------------------------------- */
 
-static int loop_next(lua_State *L);
-
-/* loop_new() -> loop, next: see loop_next() */
+/* loop_new() -> loop */
 static int loop_new(lua_State *L) {
   struct box *box = lua_newuserdata(L, sizeof *box);
   struct sipwire_loop_config config = {keep_line, box};
@@ -81,9 +79,7 @@ static int loop_new(lua_State *L) {
   if (error)
     return luaL_error(L, "%s: a loop cannot be made: %s",
                       sipwire_error_name(error), sipwire_error_text(error));
-  lua_pushvalue(L, -1);
-  lua_pushcclosure(L, loop_next, 1);
-  return 2;
+  return 1;
 }
 
 /* loop:close() -> true, or nil, err, code */
@@ -145,17 +141,15 @@ static int push_details(lua_State *L, struct sipwire_loop *loop,
   return 0;
 }
 
-/* next() -> kind, id, details of the kind; nothing at the tick's end:
+/* loop_next(loop) -> kind, id, details of the kind; nothing at the tick's end:
    MESSAGE: message, binary
    STATE: state, previous, up, down, err, code, info
    CONNECT_DONE, DISCONNECT_DONE, SEND_DONE: tag, err, code, info
    REQUEST: request
    TIMER: tag
-   LOG: level, line
-   A function of its own, not a method: that spares each event the search for
-   it and the check of its object. */
+   LOG: level, line */
 static int loop_next(lua_State *L) {
-  struct box *box = lua_touserdata(L, lua_upvalueindex(1));
+  struct box *box = sw_lua_check_quickly(L, SW_LOOP_TYPE);
   struct sipwire_event event;
   if (box->lines)
     return push_line(L, box);
@@ -202,4 +196,5 @@ void sw_lua_open_loop(lua_State *L) {
   sw_lua_metatable(L, SW_LOOP_TYPE, methods);
   lua_pushcfunction(L, loop_new);
   lua_setfield(L, -2, "loop_new");
+  sw_lua_quick_function(L, SW_LOOP_TYPE, "loop_next", loop_next);
 }

@@ -30,6 +30,24 @@ void sw_lua_metatable(lua_State *L, const char *type, const luaL_Reg *methods) {
   lua_pop(L, 1);
 }
 
+void sw_lua_quick_function(lua_State *L, const char *type, const char *name,
+                           lua_CFunction function) {
+  luaL_getmetatable(L, type);
+  lua_pushcclosure(L, function, 1);
+  lua_setfield(L, -2, name);
+}
+
+void *sw_lua_check_quickly(lua_State *L, const char *type) {
+  void *object = lua_touserdata(L, 1);
+  if (object && lua_getmetatable(L, 1)) {
+    bool ours = lua_rawequal(L, -1, lua_upvalueindex(1));
+    lua_pop(L, 1);
+    if (ours)
+      return object;
+  }
+  return luaL_checkudata(L, 1, type);
+}
+
 /* ---- Errors ------------------------------------------------------------ */
 
 static void push_error_text(lua_State *L, int error, const char *text) {

@@ -24,18 +24,6 @@ struct sipwire_transport **sw_lua_push_transport(lua_State *L) {
   return transport;
 }
 
-/* check() for the way of every message: with the metatable at hand. */
-static struct sipwire_transport *check_quickly(lua_State *L) {
-  struct sipwire_transport **at = lua_touserdata(L, 1);
-  if (at && lua_getmetatable(L, 1)) {
-    bool ours = lua_rawequal(L, -1, lua_upvalueindex(1));
-    lua_pop(L, 1);
-    if (ours && *at)
-      return *at;
-  }
-  return check(L);
-}
-
 static bool has_message(int error) {
   return error == SIPWIRE_EINVALID || error == SIPWIRE_ETLS;
 }
@@ -100,11 +88,15 @@ static int send_failed(lua_State *L, struct sipwire_transport *transport,
   return sw_lua_result(L, error, message);
 }
 
-/* transport_send(transport, message, tag, frame) -> true, or nil, err, code */
+/* transport_send(transport, message, tag, frame) -> true, or nil, err, code;
+   nil alone when the transport is disposed or the message no string */
 static int transport_send(lua_State *L) {
-  struct sipwire_transport *transport = check_quickly(L);
+  struct sipwire_transport *transport =
+      *(struct sipwire_transport **)sw_lua_check_quickly(L, SW_TRANSPORT_TYPE);
+  if (!transport || lua_type(L, 2) != LUA_TSTRING)
+    return 0;
   size_t length;
-  const char *message = luaL_checklstring(L, 2, &length);
+  const char *message = lua_tolstring(L, 2, &length);
   uint64_t tag = sw_lua_check_tag(L, 3);
   int frame = (int)luaL_optinteger(L, 4, SIPWIRE_FRAME_AUTO);
   int error = sipwire_transport_send(transport, message, length,
@@ -228,7 +220,5 @@ void sw_lua_open_transport(lua_State *L) {
   sw_lua_metatable(L, SW_TRANSPORT_TYPE, methods);
   lua_pushcfunction(L, transport_new);
   lua_setfield(L, -2, "transport_new");
-  luaL_getmetatable(L, SW_TRANSPORT_TYPE);
-  lua_pushcclosure(L, transport_send, 1);
-  lua_setfield(L, -2, "transport_send");
+  sw_lua_quick_function(L, SW_TRANSPORT_TYPE, "transport_send", transport_send);
 }
