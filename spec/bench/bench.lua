@@ -28,7 +28,7 @@ local most = math.min(20000,
 
 -- Bars: the ratio to a peer's figure that is not to be exceeded.
 local workloads = {
-  { "ws, window 1", "p50_us", { "echo", 10000, 500, 1, 1 },
+  { "ws, window 1", "p50_us", { "echo", 10000, 500, 1, 1 }, one_core = true,
     bars = { ["sip.js"] = 0.85, raw = 1.25 } },
   { "ws, window 64", "cpu_us", { "echo", 200000, 500, 1, 64 },
     bars = { ["sip.js"] = 1 / 8 } },
@@ -69,12 +69,14 @@ local function read(path)
   return text
 end
 
--- On a core of its own, until its stdin, the returned handle, is closed.
-local function start_server(name, arguments)
+local one_core = "taskset -c 0 "
+
+-- Runs until its stdin, the returned handle, is closed.
+local function start_server(name, arguments, prefix)
   local path = ("%s/bench/port.%s"):format(build, name)
   os.remove(path)
-  local handle = assert(io.popen(("exec %s/bench/echo_server %s > %s")
-    :format(build, arguments, path), "w"))
+  local handle = assert(io.popen(("exec %s%s/bench/echo_server %s > %s")
+    :format(prefix or "", build, arguments, path), "w"))
   for _ = 1, 100 do
     local port = read(path):match "%d+"
     if port then return handle, port end
@@ -87,6 +89,7 @@ local ports, servers = {}, {}
 servers[1], ports.plain = start_server("ws", "")
 servers[2], ports.tls = start_server("wss",
   ("%s/server.pem %s/server.key"):format(certificates, certificates))
+servers[3], ports.one_core = start_server("one_core", "", one_core)
 
 local function able(client, workload)
   local mode, connections = workload[3][1], workload[3][4]
@@ -98,15 +101,17 @@ end
 
 local function command_of(client, workload, count)
   local mode, all, size, connections, window = table.unpack(workload[3])
-  local words = { client[2], mode, workload.tls and ports.tls or ports.plain,
-    count or all, size, connections, window,
-    workload.tls and certificates .. "/ca.pem" or nil }
+  local port = workload.tls and ports.tls or
+    workload.one_core and ports.one_core or ports.plain
+  local words = { client[2], mode, port, count or all, size, connections,
+    window, workload.tls and certificates .. "/ca.pem" or nil }
   local environment = ""
   if client.lua then
-    environment = ("LUA_PATH='lua/?.lua;;' LUA_CPATH='%s/lua/%s/?.so;;' IDLE_NEIGHBOURS=%d ")
-      :format(build, client.lua, workload.neighbours or 0)
+    environment = ("LUA_PATH='lua/?.lua;;' LUA_CPATH='%s/lua/%s/?.so;;' " ..
+      "IDLE_NEIGHBOURS=%d "):format(build, client.lua, workload.neighbours or 0)
   end
-  return environment .. "", table.concat(words, " ")
+  return environment .. (workload.one_core and one_core or ""),
+    table.concat(words, " ")
 end
 
 local function run(client, workload)
@@ -211,7 +216,7 @@ end
 
 -- ---- The tables ------------------------------------------------------------
 
-local units = { cpu_us = "µs CPU", p50_us = "µs p50", kilobytes = "kB",
+local units = { cpu_us = "us CPU", p50_us = "us p50", kilobytes = "kB",
                 per_cpu_second = "per CPU s" }
 local report = { rounds = rounds, workloads = {} }
 local misses = 0
@@ -284,7 +289,7 @@ local function print_tables()
       local value = row.medians[name]
       cells[i] = value and ("%.2f"):format(value) or "-"
     end
-    print(format:format(row.name, row.unit:gsub("µ", "u"), table.unpack(cells)))
+    print(format:format(row.name, row.unit, table.unpack(cells)))
   end
   print(("\n%-22s %-20s %8s  %-10s"):format("workload", "what", "is", "bar"))
   for _, row in ipairs(report.workloads) do

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- One measurement of sipwire with a callback per message. Prints a line of JSON.
+-- One measurement of sipwire with a callback per message, printed as JSON.
 --   client.lua MODE PORT COUNT SIZE CONNECTIONS WINDOW [tls]
 -- MODE  echo: COUNT messages there and back, WINDOW of them on their way on
 --             each connection;  burst: COUNT messages received on the first

@@ -7,7 +7,8 @@ local websocket = require "http.websocket"
 
 local mode, port, count, size, window = arg[1], arg[2], tonumber(arg[3]),
   tonumber(arg[4]), tonumber(arg[6])
-local ws = websocket.new_from_uri(("ws://127.0.0.1:%s/"):format(port), { "sip" })
+local uri = ("ws://127.0.0.1:%s/"):format(port)
+local ws = websocket.new_from_uri(uri, { "sip" })
 local message, times = ("x"):rep(size), {}
 assert(ws:connect(60))
 
