@@ -22,9 +22,9 @@ if [ -n "$seconds" ]; then
   shift 2
   options+=(-max_total_time="$seconds" "$@")
 else
-  found=$found.test # so that each such run begins alike
+  found=$found.test # so that each such run is like the others
   rm -rf "$found"
-  options+=(-runs="${SIPWIRE_FUZZ_RUNS:-200000}")
+  options+=(-seed=1 -runs="${SIPWIRE_FUZZ_RUNS:-200000}")
 fi
 mkdir -p "$found"
 # Memory that was freed long ago is no more worth keeping than its traces.
