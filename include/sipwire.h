@@ -296,7 +296,7 @@ struct sipwire_config {
   const char *proxy;    /* "http://[user[:password]@]host[:port]" to go through
                            (CONNECT, RFC 9110 section 9.3.6),
                            SIPWIRE_PROXY_ENVIRONMENT, or NULL: none */
-  int connection_timeout_ms;  /* 5000.  0: none.  dns + tcp + tls + upgrade */
+  int connection_timeout_ms;  /* 5000.  0: none.  All up to the upgrade */
   int disconnect_timeout_ms;  /* 5000.  1..; closing handshake */
   int keep_alive_interval_ms; /* 0: off.  Gaps are 80..100 % of it, drawn anew
                                  (RFC 5626 section 4.4.1) */

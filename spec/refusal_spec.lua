@@ -275,6 +275,17 @@ describe("a connection that ends during the upgrade", function()
     end,
   }
 
+  it("tells nothing of an interim response (C20)", function()
+    begin()
+    local info = attempt("http", function(peer)
+      peer:write("HTTP/1.1 100 Continue\r\nA: b\r\n\r\n" ..
+        "HTTP/2 garbage\r\n\r\n")
+    end)
+    assert.is_nil(info.http_status)
+    assert.is_nil(info.http_headers)
+    works_still()
+  end)
+
   it("by FIN fails as closed, at every stage", function()
     begin()
     for _, cut in pairs(stages) do

@@ -202,6 +202,7 @@ static bool hash(const struct algorithm *algorithm, char *hex, size_t count,
   good = good && EVP_DigestFinal_ex(context, digest, &size);
   EVP_MD_CTX_free(context);
   put_hex(digest, size, hex);
+  OPENSSL_cleanse(digest, sizeof digest);
   return good;
 }
 
@@ -247,8 +248,10 @@ static bool hash_secret(const struct digest *digest,
   if (!digest->algorithm->session)
     return true;
   strcpy(user, secret);
-  return HASH(digest->algorithm, secret, text(user), challenge->nonce,
-              text(digest->cnonce));
+  bool good = HASH(digest->algorithm, secret, text(user), challenge->nonce,
+                   text(digest->cnonce));
+  OPENSSL_cleanse(user, sizeof user);
+  return good;
 }
 
 /* Of a body that is empty for auth-int. */
@@ -296,37 +299,31 @@ static bool name_user(struct digest *digest,
   return true;
 }
 
+#define SLICE(slice) (int)slice.length, slice.data
+
 static char *write_digest(const struct digest *digest,
                           const struct challenge *challenge,
                           struct sw_slice target) {
-  char *out = NULL;
-  size_t size;
-  FILE *file = open_memstream(&out, &size);
-  if (!file)
-    return NULL;
-#define PUT(format, slice) fprintf(file, format, (int)slice.length, slice.data)
-  fprintf(file, "Digest username=\"%s\"", digest->user);
-  PUT(", realm=\"%.*s\"", challenge->realm);
-  PUT(", nonce=\"%.*s\"", challenge->nonce);
-  PUT(", uri=\"%.*s\"", target);
-  if (challenge->algorithm.data)
-    fprintf(file, ", algorithm=%s", digest->algorithm->name);
+  char *out, qop[32] = "", cnonce[64] = "";
+  bool opaque = challenge->opaque.data;
   if (*digest->qop)
-    fprintf(file, ", qop=%s, nc=00000001", digest->qop);
+    snprintf(qop, sizeof qop, ", qop=%s, nc=00000001", digest->qop);
   if (*digest->qop || digest->algorithm->session)
-    fprintf(file, ", cnonce=\"%s\"", digest->cnonce);
-  fprintf(file, ", response=\"%s\"", digest->response);
-  if (challenge->opaque.data)
-    PUT(", opaque=\"%.*s\"", challenge->opaque);
-  if (sw_is_word(challenge->userhash, "true"))
-    fprintf(file, ", userhash=true");
-#undef PUT
-  if (fclose(file)) {
-    free(out);
-    return NULL;
-  }
-  return out;
+    snprintf(cnonce, sizeof cnonce, ", cnonce=\"%s\"", digest->cnonce);
+  int length = asprintf(
+      &out,
+      "Digest username=\"%s\", realm=\"%.*s\", nonce=\"%.*s\", "
+      "uri=\"%.*s\"%s%s%s%s, response=\"%s\"%s%.*s%s%s",
+      digest->user, SLICE(challenge->realm), SLICE(challenge->nonce),
+      SLICE(target), challenge->algorithm.data ? ", algorithm=" : "",
+      challenge->algorithm.data ? digest->algorithm->name : "", qop, cnonce,
+      digest->response, opaque ? ", opaque=\"" : "", SLICE(challenge->opaque),
+      opaque ? "\"" : "",
+      sw_is_word(challenge->userhash, "true") ? ", userhash=true" : "");
+  return length < 0 ? NULL : out;
 }
+
+#undef SLICE
 
 static char *answer_digest(const struct challenge *challenge,
                            const struct sw_credentials *credentials,

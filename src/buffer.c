@@ -2,6 +2,7 @@
 /* Keeps bytes in one piece of memory.  It moves them only when as many were
    taken away in front, so that each byte is moved a bounded number of times,
    and must not keep memory when it keeps no bytes. */
+#define _GNU_SOURCE
 #include "buffer.h"
 
 #include <stdlib.h>
@@ -76,4 +77,10 @@ void sw_buffer_consume(struct sw_buffer *buffer, size_t length) {
 void sw_buffer_clear(struct sw_buffer *buffer) {
   free(buffer->data);
   *buffer = (struct sw_buffer){0};
+}
+
+void sw_buffer_wipe(struct sw_buffer *buffer) {
+  if (buffer->data)
+    explicit_bzero(buffer->data, buffer->capacity);
+  sw_buffer_clear(buffer);
 }

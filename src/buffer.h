@@ -39,4 +39,7 @@ void sw_buffer_consume(struct sw_buffer *buffer, size_t length);
 /* sw_buffer_clear empties the buffer and releases its memory. */
 void sw_buffer_clear(struct sw_buffer *buffer);
 
+/* sw_buffer_wipe also overwrites what was in that memory. */
+void sw_buffer_wipe(struct sw_buffer *buffer);
+
 #endif

@@ -547,7 +547,7 @@ static int send_request(struct sw_link *link) {
   if (!error)
     sw_channel_write(&link->channel, sw_buffer_bytes(&request),
                      sw_buffer_length(&request));
-  sw_buffer_clear(&request);
+  sw_buffer_wipe(&request); /* it may hold a password */
   return error;
 }
 
@@ -578,6 +578,8 @@ static void on_phase(void *arg, enum sipwire_phase phase) {
   enter_phase(link, phase);
   if (phase == SIPWIRE_PHASE_TCP)
     arm_for_address(link);
+  else if (phase == SIPWIRE_PHASE_TLS) /* with no other address to come */
+    arm(link, link->deadline);
 }
 
 static void on_opened(void *arg) {

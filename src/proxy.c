@@ -19,7 +19,7 @@ static int decode(struct sipwire_loop *loop, const char *name,
   if (!(*out = malloc(part.length + 1)))
     return SIPWIRE_ENOMEM;
   if (!sw_uri_decode(part, *out)) {
-    **out = '\0';
+    explicit_bzero(*out, part.length + 1);
     return sw_loop_fault(loop, SIPWIRE_EINVALID,
                          "%s: userinfo has a control character", name);
   }
@@ -77,8 +77,10 @@ void sw_proxy_free(struct sw_proxy *proxy) {
 
 /* ---- The environment --------------------------------------------------- */
 
-/* "example.org" and ".example.org" stand for the host and all below it. */
-static bool covers(struct sw_slice entry, struct sw_slice host) {
+/* "example.org" and ".example.org" stand for the host and all below it; an
+   address for itself. */
+static bool covers(struct sw_slice entry, const struct sw_uri *server) {
+  struct sw_slice host = server->host;
   if (entry.length && *entry.data == '.') {
     entry.data++;
     entry.length--;
@@ -89,13 +91,13 @@ static bool covers(struct sw_slice entry, struct sw_slice host) {
   for (size_t i = 0; i < entry.length; i++)
     if (sw_lower(entry.data[i]) != sw_lower(host.data[before + i]))
       return false;
-  return !before || host.data[before - 1] == '.';
+  return !before || (!server->ip_literal && host.data[before - 1] == '.');
 }
 
-static bool is_exempt(const char *list, struct sw_slice host) {
+static bool is_exempt(const char *list, const struct sw_uri *server) {
   while (list && *list) {
     struct sw_slice entry = {list, strcspn(list, ", \t")};
-    if (covers(entry, host) || (entry.length == 1 && *entry.data == '*'))
+    if (covers(entry, server) || (entry.length == 1 && *entry.data == '*'))
       return true;
     list += entry.length;
     list += strspn(list, ", \t");
@@ -121,7 +123,7 @@ int sw_proxy_from_environment(struct sipwire_loop *loop,
   const char *name, *value;
   char where[32], url[SW_URI_MAX + 16];
   *proxy = NULL;
-  if (is_exempt(ask("no_proxy", "NO_PROXY", &name), server->host))
+  if (is_exempt(ask("no_proxy", "NO_PROXY", &name), server))
     return 0;
   /* HTTP_PROXY is a CGI request's "Proxy" header */
   value = server->secure ? ask("https_proxy", "HTTPS_PROXY", &name)
@@ -133,5 +135,7 @@ int sw_proxy_from_environment(struct sipwire_loop *loop,
   snprintf(where, sizeof where, "proxy from $%s", name);
   snprintf(url, sizeof url, "%s%s", strstr(value, "://") ? "" : "http://",
            value);
-  return sw_proxy_new(loop, where, url, proxy);
+  int error = sw_proxy_new(loop, where, url, proxy);
+  explicit_bzero(url, sizeof url);
+  return error;
 }

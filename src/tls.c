@@ -46,7 +46,9 @@ struct peer {
 /* Contexts that nobody uses and that are kept for who comes back. */
 enum { IDLE_MAX = 4 };
 
-/* Which contents of a file were read. */
+/* Which contents of a file were read: ca_file, ca_path, cert_file, key_file. */
+enum { STAMPS = 4 };
+
 struct stamp {
   struct timespec changed;
   ino_t number;
@@ -58,7 +60,7 @@ struct sw_tls_context {
   unsigned references;
   bool server;
   struct sipwire_tls_config config; /* strings are our own */
-  struct stamp stamps[3];           /* of ca_file, cert_file, key_file */
+  struct stamp stamps[STAMPS];
   SSL_CTX *ssl;
   BIO_METHOD *method; /* the loop's */
   FILE *keylog;
@@ -158,7 +160,8 @@ static int open_keylog(struct sipwire_loop *loop,
   const char *file = context->config.keylog_file;
   if (!file)
     return 0;
-  int fd = open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  int fd =
+      open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NONBLOCK, 0600);
   if (fd >= 0 && !(context->keylog = fdopen(fd, "a")))
     close(fd);
   if (!context->keylog)
@@ -310,18 +313,19 @@ static struct stamp take_stamp(const char *file) {
 static void take_stamps(const struct sipwire_tls_config *config,
                         struct stamp *stamps) {
   stamps[0] = take_stamp(config->ca_file);
-  stamps[1] = take_stamp(config->cert_file);
-  stamps[2] = take_stamp(config->key_file);
+  stamps[1] = take_stamp(config->ca_path);
+  stamps[2] = take_stamp(config->cert_file);
+  stamps[3] = take_stamp(config->key_file);
 }
 
 /* Files that have been renewed make another context. */
 static bool is_for(const struct sw_tls_context *context,
                    const struct sipwire_tls_config *config, bool server) {
-  struct stamp stamps[3];
+  struct stamp stamps[STAMPS];
   if (context->server != server || !same_config(&context->config, config))
     return false;
   take_stamps(config, stamps);
-  for (int i = 0; i < 3; i++)
+  for (int i = 0; i < STAMPS; i++)
     if (stamps[i].number != context->stamps[i].number ||
         stamps[i].changed.tv_sec != context->stamps[i].changed.tv_sec ||
         stamps[i].changed.tv_nsec != context->stamps[i].changed.tv_nsec)
@@ -410,7 +414,7 @@ struct sw_tls_context *sw_tls_context_ref(struct sw_tls_context *context) {
 void sw_tls_context_unref(struct sw_tls_context *context) {
   if (!context || --context->references)
     return;
-  if (context->loop && !context->keylog) {
+  if (context->loop && !context->loop->closed && !context->keylog) {
     drop_idle(context->loop);
     return;
   }
@@ -624,6 +628,10 @@ void sw_tls_free(struct sw_tls *tls) {
     return;
   if (tls->peer)
     tls->peer->users--;
+  if (tls->peer && !tls->opened) { /* maybe because of it */
+    SSL_SESSION_free(tls->peer->session);
+    tls->peer->session = NULL;
+  }
   /* or OpenSSL takes a connection that just broke off for a bad session */
   if (tls->opened && !*tls->fault)
     SSL_set_shutdown(tls->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
@@ -633,7 +641,8 @@ void sw_tls_free(struct sw_tls *tls) {
 }
 
 static enum sw_tls_result failed(struct sw_tls *tls) {
-  long verdict = SSL_get_verify_result(tls->ssl);
+  bool verified = SSL_get_verify_mode(tls->ssl) != SSL_VERIFY_NONE;
+  long verdict = verified ? SSL_get_verify_result(tls->ssl) : X509_V_OK;
   const char *words = tls->out_of_memory ? "out of memory"
                       : verdict != X509_V_OK
                           ? X509_verify_cert_error_string(verdict)

@@ -3,8 +3,9 @@
 #define SW_TLS_H
 
 /* TLS on bytes in memory: options become contexts of our own, one per
-   distinct set of options and loop, some of which are kept when idle; a session reads from the bytes it is
-   handed and writes to a buffer.  Knows no sockets. */
+   distinct set of options and loop, some of which are kept when idle; a
+   session reads from the bytes it is handed and writes to a buffer.  Knows no
+   sockets. */
 
 #include <stdbool.h>
 #include <stddef.h>

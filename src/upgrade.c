@@ -88,6 +88,7 @@ parse_response(struct sw_upgrade *upgrade, struct sw_upgrade_verdict *verdict) {
   }
   if (!is_interim(head))
     return SW_UPGRADE_GOOD;
+  memset(head, 0, sizeof *head);
   sw_buffer_consume(&upgrade->received, upgrade->length);
   return SW_UPGRADE_NEED_MORE;
 }

@@ -208,8 +208,8 @@ end
 -- one xpcall() guards all on_message callbacks of a tick: as events are pulled,
 -- an error in one of them loses none of the others. (No closures over the loop:
 -- LuaJIT's traces would keep it.)
-local function pump(loop)
-  local handle, transports = loop._core, loop._transports
+local function pump(loop, handle)
+  local transports = loop._transports
   while true do
     local kind, id, a, b, c, d, e, f, g = next_event(handle)
     if kind == MESSAGE then
@@ -217,7 +217,7 @@ local function pump(loop)
       local fn = t and t._on_message
       if t and t._trace then
         t:_trace_message("in", a)
-        fn = not t._disposed and t._on_message
+        fn = t:is_connected() and t._on_message -- trace may have ended that
       end
       if fn then
         loop._receiver = t
@@ -239,9 +239,12 @@ end
 local function tick(loop, handle, ms)
   handle:step(ms)
   repeat
-    local ok, errors = guarded(pump, both_ways, loop)
+    local ok, errors = guarded(pump, both_ways, loop, handle)
     local t = loop._receiver
     loop._receiver = false
+    if not ok and type(errors) ~= "table" then -- Lua had no memory to tell
+      errors = { errors, describe(errors) }
+    end
     if t then
       loop:_report(errors[2], t, "on_message")
     elseif not ok then -- a forked child, or Ctrl-C

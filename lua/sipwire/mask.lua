@@ -59,7 +59,7 @@ local headers = {
 -- SDP: SDES (RFC 4568), ICE (RFC 8839), MIKEY (RFC 4567), RFC 4566's k=.
 local attributes = {
   { "^a=crypto:", function(line)
-    return (line:gsub("(inline:)([^|%s;]+)", function(word, key)
+    return (line:gsub("([Ii][Nn][Ll][Ii][Nn][Ee]:)([^|%s;]+)", function(word, key)
       return word .. stars(key)
     end))
   end },

@@ -32,8 +32,8 @@ local Transport = {}
 
 --- Why a connection failed or ended; fields are present when known.
 ---@class sipwire.Info
----@field phase "dns"|"tcp"|"tls"|"upgrade"|"open"|"closing"|nil where
----@field http_status integer|nil of a refused upgrade
+---@field phase "dns"|"tcp"|"proxy"|"tls"|"upgrade"|"open"|"closing"|nil where
+---@field http_status integer|nil of a refused upgrade or tunnel
 ---@field http_headers table<string, string>|nil lower-case names
 ---@field close_code integer|nil 1005: a close frame without a code, 1006: no
 --- close frame (RFC 6455 section 7.4.1)

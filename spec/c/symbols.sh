@@ -51,7 +51,7 @@ same "the library never ends the process or prints" "" \
     '_?exit|_Exit|quick_exit|abort|__assert_fail|(__)?v?printf(_chk)?|puts|putchar|perror|stdout|stderr|s?rand(om)?')"
 
 # What C11 gives without asking an operating system.
-libc='malloc|calloc|realloc|free|(mem|str)[a-z]+|__(mem|str)[a-z]+_chk'
+libc='malloc|calloc|realloc|free|explicit_bzero|(mem|str)[a-z]+|__(mem|str)[a-z]+_chk'
 libc+='|inet_pton|(__)?v?snprintf(_chk)?|__ctype_[a-z_]+|isalnum|tolower|toupper'
 libc+='|__stack_chk_fail|_GLOBAL_OFFSET_TABLE_|__isoc[0-9]+_[a-z]+'
 same "pure objects want nothing but memory and strings" "" \

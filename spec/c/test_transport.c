@@ -22,8 +22,8 @@ int __wrap_getaddrinfo(const char *host, const char *service,
   if (hints->ai_flags & AI_NUMERICHOST || strcmp(host, "localhost"))
     return __real_getaddrinfo(host, service, hints, list);
   int status = __real_getaddrinfo(localhost[0], service, hints, list);
-  if (!status && !(status = __real_getaddrinfo(localhost[1], service, hints,
-                                               &second)))
+  if (!status &&
+      !(status = __real_getaddrinfo(localhost[1], service, hints, &second)))
     (*list)->ai_next = second; /* glibc frees them one by one */
   return status;
 }
@@ -74,14 +74,18 @@ static void couple_close(void) {
 static void speak(void) {
   CHECK_INT(party_send(&client, "one", 2), 0);
   CHECK_INT(sipwire_transport_send(client.transport, "\xff\0", 2,
-                                   SIPWIRE_FRAME_AUTO, 3), 0);
+                                   SIPWIRE_FRAME_AUTO, 3),
+            0);
   CHECK_INT(sipwire_transport_send(client.transport, "two", 3,
-                                   SIPWIRE_FRAME_BINARY, 0), 0);
+                                   SIPWIRE_FRAME_BINARY, 0),
+            0);
   CHECK_INT(sipwire_transport_send(client.transport, "\xff", 1,
-                                   SIPWIRE_FRAME_TEXT, 9), SIPWIRE_EUTF8);
+                                   SIPWIRE_FRAME_TEXT, 9),
+            SIPWIRE_EUTF8);
   RUN_UNTIL(served.messages == 3);
   CHECK_INT(sipwire_transport_send(served.transport, "back", 4,
-                                   SIPWIRE_FRAME_TEXT, 4), 0);
+                                   SIPWIRE_FRAME_TEXT, 4),
+            0);
   RUN_UNTIL(client.messages == 1);
 }
 
@@ -138,8 +142,10 @@ static void converse(const struct way *way) {
 
 static void whole_conversations_by_every_way(void) {
   static const char *const addresses[][2] = {
-    {"127.0.0.1", "127.0.0.1"}, {"::1", "[::1]"},
-    {"127.0.0.1", "localhost"}, {"::1", "localhost"},
+      {"127.0.0.1", "127.0.0.1"},
+      {"::1", "[::1]"},
+      {"127.0.0.1", "localhost"},
+      {"::1", "localhost"},
   };
   for (int i = 0; i < 16; i++) {
     char name[64];
@@ -184,7 +190,8 @@ static void refused_at(const char *host) {
     snprintf(expected, sizeof expected,
              "Disconnected>Connecting\n"
              "Connecting>Disconnected refused in tcp\n"
-             "connect %u refused in tcp\n", tag);
+             "connect %u refused in tcp\n",
+             tag);
     CHECK_STR(client.seen, expected);
   }
   turns(5);
@@ -226,6 +233,35 @@ static void a_stranger_s_certificate_is_refused(void) {
   couple_close();
 }
 
+/* The first address has its share of the time to connect; once it has, all
+   that is left is its own. */
+static void a_silent_address_has_the_time_that_is_left(void) {
+  struct sipwire_config config = client_config();
+  struct sockaddr_in address = {.sin_family = AF_INET};
+  socklen_t size = sizeof address;
+  char url[64];
+  int fd = raw_socket();
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  CHECK_INT(bind(fd, (struct sockaddr *)&address, size), 0);
+  CHECK_INT(listen(fd, 5), 0);
+  CHECK_INT(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+  snprintf(url, sizeof url, "wss://localhost:%u", ntohs(address.sin_port));
+  couple_open(&plain);
+  party_free(&client);
+  localhost[0] = "127.0.0.1";
+  localhost[1] = "::1";
+  config.connection_timeout_ms = (int)scaled(600);
+  party_client(&client, hosts[0].loop, "ws", "127.0.0.1", &listener, &config);
+  CHECK_INT(sipwire_transport_set_server(client.transport, url, NULL, 0), 0);
+  int64_t start = now_ms();
+  CHECK_INT(sipwire_transport_connect(client.transport, 1), 0);
+  RUN_UNTIL(client.done[1]);
+  CHECK(now_ms() - start >= scaled(590));
+  CHECK(strstr(client.seen, "\nconnect 1 timeout in tls\n"));
+  close(fd);
+  couple_close();
+}
+
 static char headers_seen[512];
 
 static void copy_headers(const struct sipwire_event *event) {
@@ -243,14 +279,15 @@ static void a_refusal_tells_status_and_headers(void) {
   CHECK_INT(sipwire_transport_connect(client.transport, 1), 0);
   RUN_UNTIL(listener.request);
   CHECK(strstr(listener.request->headers, "Sec-WebSocket-Protocol: sip\r\n"));
-  CHECK_INT(listener.request->headers_length, strlen(listener.request->headers));
+  CHECK_INT(listener.request->headers_length,
+            strlen(listener.request->headers));
   CHECK(!listener.request->secure);
   CHECK_INT(strncmp(listener.request->peer_address, "127.0.0.1:", 10), 0);
   CHECK_INT(sipwire_request_refuse(listener.request, 200, NULL, NULL, 0),
             SIPWIRE_EINVALID);
   CHECK(strstr(sipwire_loop_message(hosts[0].loop), "status"));
-  CHECK_INT(sipwire_request_refuse(listener.request, 302, "Moved on", headers,
-                                   2), 0);
+  CHECK_INT(
+      sipwire_request_refuse(listener.request, 302, "Moved on", headers, 2), 0);
   listener.request = NULL;
   RUN_UNTIL(client.done[1]);
   CHECK_STR(client.seen, "Disconnected>Connecting\n"
@@ -341,7 +378,8 @@ static void disconnecting_delivers_what_was_sent_before(void) {
   couple_connect();
   for (unsigned tag = 1; tag <= 9; tag++)
     CHECK_INT(sipwire_transport_send(client.transport, block, sizeof block,
-                                     SIPWIRE_FRAME_BINARY, tag), 0);
+                                     SIPWIRE_FRAME_BINARY, tag),
+              0);
   CHECK_INT(sipwire_transport_disconnect(client.transport, 10), 0);
   RUN_UNTIL(client.done[10] && served.state == SIPWIRE_DISCONNECTED);
   CHECK_INT(served.bytes, 9 * sizeof block);
@@ -400,8 +438,9 @@ static void set_server_is_for_the_next_attempt(void) {
   party_listen(&other, hosts[0].loop, "::1", NULL, NULL);
   snprintf(url, sizeof url, "ws://[::1]:%u/other?x=1",
            (unsigned)sipwire_listener_port(other.listener));
-  CHECK_INT(sipwire_transport_set_server(client.transport, "http://x/", NULL, 0),
-            SIPWIRE_EINVALID);
+  CHECK_INT(
+      sipwire_transport_set_server(client.transport, "http://x/", NULL, 0),
+      SIPWIRE_EINVALID);
   CHECK(strstr(sipwire_loop_message(hosts[0].loop), "server"));
   CHECK_INT(sipwire_transport_set_server(client.transport, url, &header, 1), 0);
   CHECK_STR(sipwire_transport_server(client.transport), url);
@@ -414,7 +453,8 @@ static void set_server_is_for_the_next_attempt(void) {
   CHECK_STR(other.seen, "request /other?x=1\n");
   CHECK(strstr(other.request->headers, "X-Who: me\r\n"));
   second.state = SIPWIRE_CONNECTED;
-  CHECK_INT(sipwire_request_accept(other.request, &second, &second.transport), 0);
+  CHECK_INT(sipwire_request_accept(other.request, &second, &second.transport),
+            0);
   other.request = NULL;
   RUN_UNTIL(client.done[1]);
   CHECK_STR(listener.seen, "");
@@ -553,7 +593,8 @@ static void a_queue_takes_exactly_its_limit(void) {
                                    SIPWIRE_FRAME_BINARY, 1),
             SIPWIRE_EQUEUE_FULL);
   CHECK_INT(sipwire_transport_send(client.transport, block, 1000,
-                                   SIPWIRE_FRAME_BINARY, 2), 0);
+                                   SIPWIRE_FRAME_BINARY, 2),
+            0);
   CHECK_INT(party_send(&client, "x", 3), SIPWIRE_EQUEUE_FULL);
   RUN_UNTIL(client.done[2] && served.messages == 1);
   CHECK_INT(party_send(&client, "x", 4), 0);
@@ -562,12 +603,14 @@ static void a_queue_takes_exactly_its_limit(void) {
   CHECK_STR(served.seen, "binary of 1000\ntext 'x'\n");
   /* what waits counts, and frames are a little longer than messages */
   CHECK_INT(sipwire_transport_send(client.transport, block, 600,
-                                   SIPWIRE_FRAME_BINARY, 5), 0);
+                                   SIPWIRE_FRAME_BINARY, 5),
+            0);
   CHECK_INT(sipwire_transport_send(client.transport, block, 401,
                                    SIPWIRE_FRAME_BINARY, 6),
             SIPWIRE_EQUEUE_FULL);
   CHECK_INT(sipwire_transport_send(client.transport, block, 380,
-                                   SIPWIRE_FRAME_BINARY, 7), 0);
+                                   SIPWIRE_FRAME_BINARY, 7),
+            0);
   RUN_UNTIL(client.done[5] && client.done[7] && served.messages == 4);
   couple_close();
 }
@@ -583,9 +626,11 @@ static void a_message_above_the_limit_is_refused_by_its_receiver(void) {
   party_client(&client, loop, "ws", "127.0.0.1", &listener, NULL);
   couple_connect();
   CHECK_INT(sipwire_transport_send(client.transport, block, 100,
-                                   SIPWIRE_FRAME_BINARY, 0), 0);
+                                   SIPWIRE_FRAME_BINARY, 0),
+            0);
   CHECK_INT(sipwire_transport_send(client.transport, block, 101,
-                                   SIPWIRE_FRAME_BINARY, 0), 0);
+                                   SIPWIRE_FRAME_BINARY, 0),
+            0);
   RUN_UNTIL(client.state == SIPWIRE_DISCONNECTED &&
             served.state == SIPWIRE_DISCONNECTED);
   CHECK_STR(client.seen, "Connected>Disconnected down closed in open "
@@ -719,7 +764,8 @@ static void a_farewell_does_not_stop_what_was_sent_before(void) {
   RUN_UNTIL(served.transport);
   for (unsigned tag = 1; tag <= 14; tag++)
     CHECK_INT(sipwire_transport_send(served.transport, large, sizeof large,
-                                     SIPWIRE_FRAME_BINARY, tag), 0);
+                                     SIPWIRE_FRAME_BINARY, tag),
+              0);
   turns(3);
   CHECK(!served.done[9]); /* the kernel takes some megabytes at a time */
   raw_frame(fd, 0x88, bye, sizeof bye);
@@ -739,10 +785,9 @@ static void send_at_down(const struct sipwire_event *event) {
 
 /* Connected still, though the end of the link has been read already. */
 static void a_message_sent_after_an_unseen_end_is_lost_in_order(void) {
-  static const uint8_t frames[] = {
-    0x81, 0x82, 0, 0, 0, 0, 'h', 'i',
-    0x88, 0x85, 0, 0, 0, 0, 0x03, 0xe8, 'b', 'y', 'e'
-  };
+  static const uint8_t frames[] = {0x81, 0x82, 0,    0,   0,  0, 'h',
+                                   'i',  0x88, 0x85, 0,   0,  0, 0,
+                                   0x03, 0xe8, 'b',  'y', 'e'};
   int fd = raw_open();
   on_each_event = send_at_down;
   raw_write(fd, frames, sizeof frames);
@@ -826,6 +871,7 @@ int main(void) {
   TEST(nobody_listens);
   TEST(an_unknown_name_is_a_dns_error);
   TEST(a_stranger_s_certificate_is_refused);
+  TEST(a_silent_address_has_the_time_that_is_left);
   TEST(a_refusal_tells_status_and_headers);
   TEST(calls_on_a_disconnected_transport);
   TEST(a_second_connect_joins_the_first);
