@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Many listeners for one kind of news.
 
+local interpreted = require "sipwire.interpreted"
 local raise = require "sipwire.raise"
 
 --- Listeners of one kind of event, called in the order they were added.
@@ -32,6 +33,7 @@ function Emitter:add_listener(listener, options)
   end
   self[#self + 1] = { fn = listener, once = options and options.once }
 end
+interpreted(Emitter.add_listener)
 
 --- Removes the first entry of a listener; unknown ones are ignored. One that
 --- is removed while an event is being told is not called any more.

@@ -3,6 +3,7 @@
 -- that wait for them. Everything that calls user code starts here.
 
 local core = require "sipwire.core"
+local interpreted = require "sipwire.interpreted"
 local options = require "sipwire.options"
 local raise = require "sipwire.raise"
 
@@ -367,6 +368,7 @@ function Loop:close()
   self._handlers, self._tasks = {}, {}
   return ok, err, code
 end
+interpreted(Loop.close)
 
 -- ---- The object ----------------------------------------------------------
 

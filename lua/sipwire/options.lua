@@ -76,6 +76,7 @@
 ---@field on_log? fun(line: string, level: "error"|"warn"|"info") see
 --- sipwire.Loop
 
+local interpreted = require "sipwire.interpreted"
 local mask = require "sipwire.mask"
 local raise = require "sipwire.raise"
 
@@ -120,6 +121,7 @@ function options.suggest(name, known)
   end
   return nearest and (", did you mean '" .. nearest .. "'?") or ""
 end
+interpreted(options.suggest)
 
 -- ---- Kinds of values: each returns what the core takes, or nil and why not.
 
@@ -229,6 +231,7 @@ local function headers(value)
   end
   return list
 end
+interpreted(headers)
 
 local function check(given, spec, prefix)
   local checked = {}
@@ -246,6 +249,7 @@ local function check(given, spec, prefix)
   end
   return checked
 end
+interpreted(check)
 
 local tls_spec = {
   ca_file = text, ca_path = text, cert_file = text, key_file = text,
@@ -362,6 +366,7 @@ local function check_all(given, spec)
   end
   return checked, config
 end
+interpreted(check_all)
 
 -- All return the checked options, and a table for the core.
 function options.transport(given)

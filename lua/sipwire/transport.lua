@@ -4,6 +4,7 @@
 local core = require "sipwire.core"
 local loops = require "sipwire.loop"
 local new_emitter = require "sipwire.emitter"
+local interpreted = require "sipwire.interpreted"
 local options = require "sipwire.options"
 local raise = require "sipwire.raise"
 local task = require "sipwire.task"
@@ -341,6 +342,7 @@ function Transport:dispose()
     self._on_dispose()
   end
 end
+interpreted(Transport.dispose)
 
 -- Stops and resumes reading from the network; for connections.
 function Transport:_pause(paused)
