@@ -45,14 +45,6 @@ end)
 
 helper.watch()
 
-local function finish(t)
-  local outcome = pair.finish(pair.connect(t))
-  outcome.time = t:stats().upgrade_time
-  t:disconnect()
-  pair.gone(t)
-  return outcome
-end
-
 -- A client of |server| that is alice unless |more| says else.
 local function client(server, more)
   local options = { server = server, username = "alice", password = PASSWORD,
@@ -87,7 +79,7 @@ end
 
 local function works(t, server, heads)
   local before = server.accepted
-  assert.is_nil(finish(t).err)
+  assert.is_nil(pair.try(t).err)
   for i = before + 1, server.accepted - 1 do
     assert.is_nil(heads[i]:get "Authorization")
   end
@@ -109,7 +101,7 @@ describe("a server that wants a digest", function()
   local function answers(scheme)
     for _, wish in ipairs(wishes) do
       local target = "/a%20b;c,d" .. wish
-      local outcome = finish(client(("%s://127.0.0.1:%d%s"):format(scheme,
+      local outcome = pair.try(client(("%s://127.0.0.1:%d%s"):format(scheme,
         ports[scheme], target)))
       local first, second = python:json(), python:json()
       assert.is_nil(outcome.err, second.why)
@@ -118,7 +110,7 @@ describe("a server that wants a digest", function()
       assert.equal(101, second.status)
       assert.equal(scheme == "wss", second.secure)
       assert.equal(target, second.target)
-      assert.is_true(outcome.time > 0)
+      assert.is_true(outcome.stats.upgrade_time > 0)
     end
   end
 
@@ -127,7 +119,7 @@ describe("a server that wants a digest", function()
 
   it("gets one only", function()
     for _, query in ipairs { "", "?qop=auth&stale=true" } do
-      local outcome = finish(client("ws://127.0.0.1:" .. ports.ws .. "/" ..
+      local outcome = pair.try(client("ws://127.0.0.1:" .. ports.ws .. "/" ..
         query, { password = "guess" }))
       refused("credentials were refused: HTTP status 401 Unauthorized", outcome)
       assert.equal(401, outcome.info.http_status)
@@ -169,11 +161,11 @@ describe("nginx with auth_basic", function()
   it("refuses everybody else", function()
     local listener = listen(0)
     for _, scheme in ipairs { "ws", "wss" } do
-      local outcome = finish(client(url(scheme, listener)))
+      local outcome = pair.try(client(url(scheme, listener)))
       refused("credentials were refused", outcome)
       assert.equal('Basic realm="a realm"',
         outcome.info.http_headers["www-authenticate"])
-      outcome = finish(client(url(scheme, listener),
+      outcome = pair.try(client(url(scheme, listener),
         { username = false, password = false }))
       refused("HTTP status 401", outcome)
     end
@@ -185,7 +177,7 @@ describe("a 401", function()
     local server, heads = serve(refusal(BASIC), "good")
     local t = client(server:url "/x?y", { username = "Aladdin",
       password = "open sesame", headers = { Origin = "https://o" } })
-    assert.is_nil(finish(t).err)
+    assert.is_nil(pair.try(t).err)
     assert.equal(2, server.accepted)
     assert.is_nil(heads[1]:get "Authorization")
     assert.equal("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==",
@@ -209,17 +201,18 @@ describe("a 401", function()
       [refusal(BASIC, "403 Forbidden")] = "upgrade refused: HTTP status 403",
     } do
       local server = serve(answer)
-      refused(words, finish(client(server:url())))
+      refused(words, pair.try(client(server:url())))
       assert.equal(1, server.accepted)
     end
     local server = serve(refusal(BASIC))
-    local outcome = finish(client(server:url(),
+    local outcome = pair.try(client(server:url(),
       { username = false, password = false }))
     refused("upgrade refused: HTTP status 401 Unauthorized", outcome)
     assert.equal(1, server.accepted)
     assert.equal(401, outcome.info.http_status)
     server = serve(refusal(BASIC)) -- a colon would end Basic's name
-    refused("no challenge", finish(client(server:url(), { username = "a:b" })))
+    refused("no challenge",
+      pair.try(client(server:url(), { username = "a:b" })))
     assert.equal(1, server.accepted)
   end)
 
@@ -232,7 +225,7 @@ describe("a 401", function()
       "HTTP/1.1 401 x\r\n" .. BASIC .. ("X: y\r\n"):rep(2000) .. "\r\n",
     } do
       local server, heads = serve(first, "good")
-      assert.is_nil(finish(client(server:url())).err)
+      assert.is_nil(pair.try(client(server:url())).err)
       assert.equal(2, server.accepted)
       assert.is_string(heads[2]:get "Authorization")
     end
@@ -260,8 +253,8 @@ describe("a 401", function()
     assert.is_nil(heads[3]:get "Authorization")
     local bad, bad_heads = serve(refusal(BASIC))
     t = client(bad:url())
-    refused("refused", finish(t))
-    refused("refused", finish(t))
+    refused("refused", pair.try(t))
+    refused("refused", pair.try(t))
     assert.equal(4, bad.accepted)
     assert.is_nil(bad_heads[3]:get "Authorization")
   end)
@@ -276,16 +269,16 @@ describe("a 401", function()
       asked = asked + 1
       return urls[asked]
     end)
-    refused("HTTP status 302", finish(t)) -- in answer to the credentials
+    refused("HTTP status 302", pair.try(t)) -- in answer to the credentials
     assert.is_string(heads[2]:get "Authorization")
-    refused("HTTP status 302", finish(t))
+    refused("HTTP status 302", pair.try(t))
     assert.equal(2, asked)
     local second, second_heads = serve "good"
     urls[3] = second:url()
     works(t, second, second_heads)
     assert.is_nil(second_heads[1]:get "Authorization")
     urls[4] = server:url()
-    refused("refused", finish(t))
+    refused("refused", pair.try(t))
     assert.equal(4, asked)
     assert.equal(0, other.accepted)
   end)
@@ -363,23 +356,14 @@ describe("between the two connections", function()
 
   -- Wherever in the two attempts it comes.
   it("and before and after disconnect() and dispose() may come", function()
-    local server, codes = rawpeer.listen(), {}
+    local server = rawpeer.listen()
     server:each(function(c)
       run.wait(function() return c:peek():find "\n\r\n$" or c:ended() end)
       c:write(refusal(DIGEST))
     end)
-    for turns = 0, 24 do
-      for _, name in ipairs { "disconnect", "dispose" } do
-        local t = client(server:url())
-        local outcome = pair.connect(t)
-        helper.pass(turns)
-        t[name](t)
-        if name == "disconnect" then
-          codes[pair.finish(outcome).code] = true
-          pair.gone(t)
-        end
-      end
-    end
+    local codes = pair.leave_at_every_turn(function()
+      return client(server:url())
+    end)
     assert.same({ aborted = true, http = true }, codes)
   end)
 end)
@@ -430,7 +414,7 @@ describe("credentials that cannot be", function()
     for username, password in pairs { ["a:b"] = "", ["a\\\"b"] = "c\r\nd",
                                       [("x"):rep(256)] = ("y"):rep(9999) } do
       local server = serve(refusal(DIGEST), "good")
-      assert.is_nil(finish(client(server:url(), { username = username,
+      assert.is_nil(pair.try(client(server:url(), { username = username,
                                                   password = password })).err)
     end
   end)

@@ -150,14 +150,6 @@ local function listen(n, name, address)
   return list
 end
 
-local function try(t)
-  local outcome = pair.finish(pair.connect(t))
-  outcome.resumed = t:stats().tls_resumed
-  t:disconnect()
-  pair.gone(t)
-  return outcome
-end
-
 describe("sessions", function()
   it("are told by the transport at the other end, too", function()
     local list = listen(1, "server")
@@ -179,15 +171,15 @@ describe("sessions", function()
     local t, place = wanderer()
     for i = 1, #list do
       place.url = url(list[i])
-      local outcome = try(t)
+      local outcome = pair.try(t)
       assert.is_nil(outcome.err)
-      assert.is_false(outcome.resumed)
+      assert.is_false(outcome.stats.tls_resumed)
     end
     for i = #list, 1, -1 do
       place.url = url(list[i])
-      local outcome = try(t)
+      local outcome = pair.try(t)
       assert.is_nil(outcome.err)
-      assert.equal(i > #list - most, outcome.resumed, i)
+      assert.equal(i > #list - most, outcome.stats.tls_resumed, i)
     end
   end)
 
@@ -196,14 +188,14 @@ describe("sessions", function()
     local t, place = wanderer()
     for _ = 1, 2 do
       place.url = url(list[1], "localhost")
-      assert.is_nil(try(t).err)
+      assert.is_nil(pair.try(t).err)
       place.url = url(list[1])
-      local outcome = try(t)
+      local outcome = pair.try(t)
       assert.equal("tls", outcome.code)
       assert.equal("IP address mismatch", outcome.info.tls_error)
     end
     place.url = url(list[1], "localhost")
-    assert.is_true(try(t).resumed)
+    assert.is_true(pair.try(t).stats.tls_resumed)
   end)
 
   it("that nobody checked are of no use to who checks", function()
@@ -214,8 +206,8 @@ describe("sessions", function()
                                    tls = { verify = false } }
     local careful = sipwire.new { server = url(list[1]), tls = trust() }
     for n = 0, 2 do
-      assert.equal(n > 0, try(careless).resumed)
-      local outcome = try(careful)
+      assert.equal(n > 0, pair.try(careless).stats.tls_resumed)
+      local outcome = pair.try(careful)
       assert.equal("tls", outcome.code)
       assert.matches("local issuer", outcome.info.tls_error, 1, true)
     end
@@ -238,8 +230,8 @@ describe("sessions", function()
       end
     end
     collectgarbage()
-    assert.is_nil(try(t).err)
-    assert.is_true(try(t).resumed)
+    assert.is_nil(pair.try(t).err)
+    assert.is_true(pair.try(t).stats.tls_resumed)
     python.lines = {}
   end)
 end)

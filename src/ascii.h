@@ -26,6 +26,11 @@ static inline bool sw_is_one_of(char c, const char *set) {
   return c && strchr(set, c);
 }
 
+/* What HTTP's tokens are made of (RFC 9110 section 5.6.2). */
+static inline bool sw_is_token(char c) {
+  return sw_is_alnum(c) || sw_is_one_of(c, "!#$%&'*+-.^_`|~");
+}
+
 /* Whether |text| is |word|, in any case. */
 static inline bool sw_is_word(struct sw_slice text, const char *word) {
   size_t i = 0;

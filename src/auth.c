@@ -37,10 +37,6 @@ struct challenge {
   bool malformed; /* a parameter twice, or text that cannot be read */
 };
 
-static bool is_token(char c) {
-  return sw_is_alnum(c) || sw_is_one_of(c, "!#$%&'*+-.^_`|~");
-}
-
 static void skip(struct sw_slice *rest, const char *set) {
   while (rest->length && sw_is_one_of(*rest->data, set)) {
     rest->data++;
@@ -57,7 +53,7 @@ static struct sw_slice take(struct sw_slice *rest, size_t length) {
 
 static struct sw_slice take_token(struct sw_slice *rest) {
   size_t length = 0;
-  while (length < rest->length && is_token(rest->data[length]))
+  while (length < rest->length && sw_is_token(rest->data[length]))
     length++;
   return take(rest, length);
 }

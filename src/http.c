@@ -30,8 +30,7 @@ static bool is_text(char c) {
 
 static bool is_token(struct sw_slice text) {
   for (size_t i = 0; i < text.length; i++)
-    if (!sw_is_alnum(text.data[i]) &&
-        !sw_is_one_of(text.data[i], "!#$%&'*+-.^_`|~"))
+    if (!sw_is_token(text.data[i]))
       return false;
   return text.length > 0;
 }

@@ -454,43 +454,28 @@ static void try_again(struct sw_link *link) {
   sw_channel_abort(&link->channel);
 }
 
-static void read_response(struct sw_link *link, const uint8_t *bytes,
-                          size_t length) {
-  struct sw_upgrade_verdict verdict;
-  struct sw_upgrade_client client = client_of(link);
-  switch (sw_upgrade_read_response(&link->upgrade, &client, bytes, length,
-                                   &verdict)) {
-  case SW_UPGRADE_NEED_MORE:
-    break;
-  case SW_UPGRADE_GOOD:
-    open_frames(link);
-    sw_target_unref(link->target);
-    link->target = NULL;
-    link->ops->up(link->arg);
-    read_rest(link);
-    break;
-  case SW_UPGRADE_AGAIN:
-    try_again(link);
-    break;
-  case SW_UPGRADE_BAD:
-    fail_upgrade(link, &verdict);
-    drop(link);
-    break;
-  }
-}
-
 static void enter_tunnel(struct sw_link *link);
 
-static void read_tunnel(struct sw_link *link, const uint8_t *bytes,
+static void go_up(struct sw_link *link) {
+  open_frames(link);
+  sw_target_unref(link->target);
+  link->target = NULL;
+  link->ops->up(link->arg);
+  read_rest(link);
+}
+
+/* The proxy's answer, or the server's. */
+static void read_answer(struct sw_link *link, const uint8_t *bytes,
                         size_t length) {
   struct sw_upgrade_verdict verdict;
   struct sw_upgrade_client client = client_of(link);
-  switch (sw_upgrade_read_tunnel(&link->upgrade, &client, bytes, length,
-                                 &verdict)) {
+  bool tunnel = link->stage == STAGE_TUNNEL;
+  switch ((tunnel ? sw_upgrade_read_tunnel : sw_upgrade_read_response)(
+      &link->upgrade, &client, bytes, length, &verdict)) {
   case SW_UPGRADE_NEED_MORE:
     break;
   case SW_UPGRADE_GOOD:
-    enter_tunnel(link);
+    (tunnel ? enter_tunnel : go_up)(link);
     break;
   case SW_UPGRADE_AGAIN:
     try_again(link);
@@ -615,12 +600,10 @@ static void enter_tunnel(struct sw_link *link) {
 
 static void on_data(void *arg, uint8_t *bytes, size_t length) {
   struct sw_link *link = arg;
-  if (link->stage == STAGE_TUNNEL)
-    read_tunnel(link, bytes, length);
-  else if (link->stage == STAGE_UPGRADE && link->server)
+  if (link->stage == STAGE_UPGRADE && link->server)
     read_request(link, bytes, length);
-  else if (link->stage == STAGE_UPGRADE)
-    read_response(link, bytes, length);
+  else if (link->stage == STAGE_UPGRADE || link->stage == STAGE_TUNNEL)
+    read_answer(link, bytes, length);
   else if (link->stage == STAGE_ASKED)
     keep_for_later(link, bytes, length);
   else if (link->stage == STAGE_OPEN || link->stage == STAGE_CLOSING)

@@ -178,13 +178,13 @@ struct challenge {
   const char *field;
   const struct sw_credentials *credentials;
   struct sw_auth_request request;
+  struct sw_random *random;
   char **answer;
 };
 
 /* Turns a refusal into AGAIN if its challenge can be answered, and was not
    answered before. */
 static enum sw_upgrade_result take_up(const struct challenge *challenge,
-                                      struct sw_random *random,
                                       struct sw_upgrade_verdict *verdict) {
   if (verdict->head.status != challenge->status ||
       !challenge->credentials->username)
@@ -193,9 +193,9 @@ static enum sw_upgrade_result take_up(const struct challenge *challenge,
     verdict->text = "credentials were refused";
     return SW_UPGRADE_BAD;
   }
-  *challenge->answer =
-      sw_auth_answer(verdict->head.fields, challenge->field,
-                     challenge->credentials, &challenge->request, random);
+  *challenge->answer = sw_auth_answer(verdict->head.fields, challenge->field,
+                                      challenge->credentials,
+                                      &challenge->request, challenge->random);
   if (*challenge->answer)
     return SW_UPGRADE_AGAIN;
   verdict->text = "no challenge that can be answered";
@@ -205,13 +205,14 @@ static enum sw_upgrade_result take_up(const struct challenge *challenge,
 static enum sw_upgrade_result take_response(struct sw_upgrade *upgrade,
                                             const uint8_t *bytes, size_t length,
                                             struct sw_upgrade_verdict *verdict,
-                                            judge_fn judge) {
+                                            judge_fn judge,
+                                            const struct challenge *challenge) {
   enum sw_upgrade_result result = take(upgrade, bytes, length, verdict, judge);
   if (result == SW_UPGRADE_NEED_MORE &&
       !sw_http_plausible(text_of(upgrade),
                          sw_buffer_length(&upgrade->received)))
-    return bad(verdict, SIPWIRE_EHTTP, 0, "not an HTTP/1.1 response");
-  return result;
+    result = bad(verdict, SIPWIRE_EHTTP, 0, "not an HTTP/1.1 response");
+  return result == SW_UPGRADE_BAD ? take_up(challenge, verdict) : result;
 }
 
 enum sw_upgrade_result sw_upgrade_read_response(
@@ -224,11 +225,10 @@ enum sw_upgrade_result sw_upgrade_read_response(
                                 "WWW-Authenticate",
                                 &client->options->credentials,
                                 {"GET", {target, size}},
+                                client->random,
                                 &upgrade->authorization};
-  enum sw_upgrade_result result =
-      take_response(upgrade, bytes, length, verdict, judge_response);
-  if (result == SW_UPGRADE_BAD)
-    result = take_up(&challenge, client->random, verdict);
+  enum sw_upgrade_result result = take_response(upgrade, bytes, length, verdict,
+                                                judge_response, &challenge);
   if (result == SW_UPGRADE_AGAIN) { /* the proxy's nonce has been used */
     sw_auth_wipe(upgrade->proxy_authorization);
     upgrade->proxy_authorization = NULL;
@@ -246,12 +246,10 @@ enum sw_upgrade_result sw_upgrade_read_tunnel(
                                 "Proxy-Authenticate",
                                 &client->target->proxy->credentials,
                                 {"CONNECT", {target, size}},
+                                client->random,
                                 &upgrade->proxy_authorization};
-  enum sw_upgrade_result result =
-      take_response(upgrade, bytes, length, verdict, judge_tunnel);
-  if (result == SW_UPGRADE_BAD)
-    result = take_up(&challenge, client->random, verdict);
-  return result;
+  return take_response(upgrade, bytes, length, verdict, judge_tunnel,
+                       &challenge);
 }
 
 enum sw_upgrade_result

@@ -302,7 +302,7 @@ function Loop:run(main, ...)
   if main ~= nil then
     self:spawn(main, ...)
   end
-  self._running, self._stopped, self._failure = true, false, nil
+  self._running, self._stopped, self._failure = true, false, false
   local ok, err = pcall(run_all, self)
   self._running, self._stepping = false, false
   if not ok then
@@ -406,6 +406,8 @@ local function new(given)
   return setmetatable({
     _core = core.loop_new(),
     _receiver = false, -- the transport whose on_message runs
+    _running = false, _stepping = false, _stopped = false,
+    _failure = false, -- what run() is to return
     _on_error = checked.on_error,
     _on_log = checked.on_log,
     _last_tag = 0,

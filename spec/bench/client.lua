@@ -134,24 +134,24 @@ end
 local function measure_connects()
   local done = 0
   cpu_start = os.clock()
+  local function cycle(t)
+    t:connect(function(err)
+      assert(not err, err)
+      t:disconnect()
+    end)
+  end
   local function again(t)
     done = done + 1
     if done == count then
       report { per_cpu_second = count / (os.clock() - cpu_start) }
     elseif done + connections <= count then
-      t:connect(function(err)
-        assert(not err, err)
-        t:disconnect()
-      end)
+      cycle(t)
     end
   end
   for _ = 1, connections do
     local t = sipwire.new(options)
     t.on_disconnect = again
-    t:connect(function(err)
-      assert(not err, err)
-      t:disconnect()
-    end)
+    cycle(t)
   end
 end
 

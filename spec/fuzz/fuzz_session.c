@@ -4,7 +4,7 @@
 /* link: -Wl,--wrap=listen,--wrap=setsockopt,--wrap=getsockname,--wrap=accept4
  */
 /* link: -Wl,--wrap=close,--wrap=poll,--wrap=epoll_create1 */
-/* link: -Wl,--wrap=asprintf,--wrap=open_memstream */
+/* link: -Wl,--wrap=asprintf */
 /* Whole sessions: an input is a program of calls of a host, doings of peers,
    passing of time and failing of memory, run on the library with nothing real
    below it (see session/).  Every event is held against what the calls and

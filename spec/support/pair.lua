@@ -15,6 +15,9 @@
 --   a client that is Connected to a raw peer of ours; |upgrade| as for
 --   answer_upgrade(); peer.server is where it listens, peer.head what it read
 -- pair.reopen(t, server [, upgrade]) -> peer   the same for a t that is there
+-- pair.try(t) -> outcome            connects and disconnects; .stats in between
+-- pair.leave_at_every_turn(new) -> codes   disconnect() and dispose() of what
+--   new() makes, 0 to 24 turns after its connect(): the set of codes
 -- pair.part(t, peer)                the usual closing handshake, by |t|
 -- pair.gone(t)                      waits for Disconnected
 
@@ -88,6 +91,31 @@ end
 function M.gone(t, limit)
   run.wait(function() return t.state == "Disconnected" end, limit,
     "end of " .. tostring(t))
+end
+
+function M.try(t)
+  local outcome = M.finish(M.connect(t))
+  outcome.stats = t:stats()
+  t:disconnect()
+  M.gone(t)
+  return outcome
+end
+
+function M.leave_at_every_turn(new)
+  local codes = {}
+  for turns = 0, 24 do
+    for _, name in ipairs { "disconnect", "dispose" } do
+      local t = new()
+      local outcome = M.connect(t)
+      run.pass(turns)
+      t[name](t)
+      if name == "disconnect" then
+        codes[M.finish(outcome).code] = true
+        M.gone(t)
+      end
+    end
+  end
+  return codes
 end
 
 function M.part(t, peer)

@@ -51,8 +51,6 @@ char *__wrap_strdup(const char *text);
 void __wrap_free(void *memory);
 int __wrap_asprintf(char **out, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-FILE *__wrap_open_memstream(char **out, size_t *size);
-FILE *__real_open_memstream(char **out, size_t *size);
 
 void memory_fail(unsigned count, bool follow) {
   memory_count = 0;
@@ -134,10 +132,6 @@ int __wrap_asprintf(char **out, const char *format, ...) {
   int length = vasprintf(out, format, arguments);
   va_end(arguments);
   return length;
-}
-
-FILE *__wrap_open_memstream(char **out, size_t *size) {
-  return is_allowed() ? __real_open_memstream(out, size) : NULL;
 }
 
 void __wrap_free(void *memory) {
