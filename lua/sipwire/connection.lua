@@ -5,6 +5,7 @@ local options = require "sipwire.options"
 local raise = require "sipwire.raise"
 local task = require "sipwire.task"
 local transports = require "sipwire.transport"
+local waiting = require "sipwire.waiting"
 
 -- Bytes received and not fetched at which reading stops, and goes on.
 local HIGH, LOW = 262144, 65536
@@ -23,51 +24,6 @@ Connection.__index = Connection
 function Connection:__tostring()
   return (tostring(self.transport)
     :gsub("^sipwire%.transport", "sipwire.connection"))
-end
-
--- ---- Waiting tasks --------------------------------------------------------
-
-local function remove(list, entry)
-  for i, other in ipairs(list) do
-    if other == entry then
-      table.remove(list, i)
-      return true
-    end
-  end
-  return false
-end
-
--- Waits in `list` until woken, or until `seconds` have passed; then it returns
--- nothing.
-local function wait_in(list, running, ms)
-  local waiter = { task = running }
-  list[#list + 1] = waiter
-  if ms then
-    waiter.timer = running.loop:_timer(ms, function()
-      waiter.timer = nil
-      if remove(list, waiter) then
-        task.resume(running)
-      end
-    end)
-  end
-  return task.wait()
-end
-
-local function wake_first(list, resume, ...)
-  local waiter = table.remove(list, 1)
-  if waiter.timer then
-    waiter.timer:stop()
-  end
-  resume(waiter.task, ...)
-end
-
--- Those that wait now: one may wait again before the next is woken.
-local function wake_all(list, resume, ...)
-  for _ = 1, #list do
-    if list[1] then
-      wake_first(list, resume, ...)
-    end
-  end
 end
 
 -- ---- The inbox ------------------------------------------------------------
@@ -97,23 +53,21 @@ local function take(self)
 end
 
 local function on_message(self, message, binary)
-  if self._receivers[1] then
-    wake_first(self._receivers, task.resume, message, binary)
-  else
+  if not self._receivers:wake_first(message, binary) then
     put(self, message, binary)
   end
 end
 
 -- ---- The end --------------------------------------------------------------
 
-local function set_end(self, resume, err, code, info)
+local function set_end(self, wake_all, err, code, info)
   if self._end then
     return
   end
   self._end = { err or "closed: the connection was closed here",
     code or "closed", info or {} }
-  wake_all(self._receivers, resume, nil, unpack(self._end))
-  wake_all(self._senders, resume)
+  wake_all(self._receivers, nil, unpack(self._end))
+  wake_all(self._senders)
 end
 
 local function watch(self, t)
@@ -121,15 +75,13 @@ local function watch(self, t)
     on_message(self, message, binary)
   end
   t.on_disconnect = function(_, err, code, info)
-    set_end(self, task.resume, err, code, info)
+    set_end(self, self._receivers.wake_all, err, code, info)
   end
   t._on_dispose = function()
-    set_end(self, task.resume_later, "disposed: the transport was disposed",
-      "disposed", {})
-    wake_all(self._closers, task.resume_later, nil,
-      "disposed: the transport was disposed", "disposed")
-    wake_all(self._openers, task.resume_later,
-      "disposed: the transport was disposed", "disposed", {})
+    local err, code = "disposed: the transport was disposed", "disposed"
+    set_end(self, self._receivers.wake_all_later, err, code)
+    self._closers:wake_all_later(nil, err, code)
+    self._openers:wake_all_later(err, code, {})
   end
 end
 
@@ -146,14 +98,15 @@ local function open(given)
   local t = transports.new(given)
   local self = setmetatable({
     transport = t, _inbox = {}, _first = 1, _last = 0, _size = 0,
-    _openers = {}, _receivers = {}, _senders = {}, _closers = {},
+    _openers = waiting.new(), _receivers = waiting.new(),
+    _senders = waiting.new(), _closers = waiting.new(),
   }, Connection)
   watch(self, t)
   local ok, err, code, info = t:connect(function(...)
-    wake_all(self._openers, task.resume, ...)
+    self._openers:wake_all(...)
   end)
   if ok then
-    err, code, info = wait_in(self._openers, running)
+    err, code, info = self._openers:wait(running)
   end
   if err then
     t:dispose()
@@ -174,7 +127,7 @@ function Connection:send(message, frame)
   while not self._end do
     local ok, err, code = self.transport:send(message, function()
       self._unsent = self._unsent - 1
-      wake_all(self._senders, task.resume)
+      self._senders:wake_all()
     end, frame)
     if ok then
       self._unsent = (self._unsent or 0) + 1
@@ -182,7 +135,7 @@ function Connection:send(message, frame)
     elseif code ~= "queue_full" or (self._unsent or 0) == 0 then
       return nil, err, code
     end
-    wait_in(self._senders, running)
+    self._senders:wait(running)
   end
   return nil, unpack(self._end)
 end
@@ -202,7 +155,7 @@ function Connection:receive(timeout)
     return nil, unpack(self._end)
   end
   local message, binary, code, info =
-    wait_in(self._receivers, running, ms)
+    self._receivers:wait(running, ms)
   if message == nil and binary == nil then
     return nil, ("timeout: no message within %g s"):format(timeout),
       "timeout", {}
@@ -245,12 +198,12 @@ function Connection:close(timeout)
   local running = task.current("close")
   local ms = timeout ~= nil and options.seconds(timeout, "timeout") or nil
   local ok, err, code = self.transport:disconnect(function(...)
-    wake_all(self._closers, task.resume, true, ...)
+    self._closers:wake_all(true, ...)
   end)
   if not ok then
     return nil, err, code
   end
-  local woken, why, why_code = wait_in(self._closers, running, ms)
+  local woken, why, why_code = self._closers:wait(running, ms)
   if woken == nil and why == nil then
     return nil, ("timeout: not closed within %g s"):format(timeout), "timeout"
   elseif why then

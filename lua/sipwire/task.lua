@@ -15,6 +15,10 @@ local WAITING = {}
 -- strong value here would keep its own key on Lua 5.1.
 local tasks = setmetatable({}, { __mode = "kv" })
 
+-- What waits: a task, or what a host offers in its place (see task.host).
+local Task = {}
+Task.__index = Task
+
 local task = {}
 
 local function finish(self, err)
@@ -35,33 +39,47 @@ local function after_resume(self, ok, result)
   end
 end
 
--- Resumes a waiting task. Only from the dispatcher.
-function task.resume(self, ...)
-  if self.loop._tasks[self.thread] then
-    after_resume(self, coroutine.resume(self.thread, ...))
-  end
-end
-
--- Resumes it from inside a user's call: in the next tick.
-function task.resume_later(self, ...)
-  local a, b, c, d = ...
-  if not self.loop._core then
-    return -- closed: nothing is resumed any more
-  end
-  self.loop:_defer(function()
-    task.resume(self, a, b, c, d)
-  end)
-end
-
--- Waits until the task is resumed; returns what it is resumed with.
-function task.wait()
+-- Waits until resumed; returns what it is resumed with. Only by the running
+-- task itself.
+function Task:wait()
   return coroutine.yield(WAITING)
 end
 
--- The running task, or an error.
+-- Resumes it. Only from the dispatcher. Returns false if it has ended.
+function Task:resume(...)
+  if not self.loop._tasks[self.thread] then
+    return false
+  end
+  after_resume(self, coroutine.resume(self.thread, ...))
+  return true
+end
+
+-- Resumes it from inside a user's call: in the next tick, unless the loop is
+-- closed by then.
+function Task:resume_later(...)
+  local a, b, c, d = ...
+  if not self.loop._core or not self.loop._tasks[self.thread] then
+    return false
+  end
+  self.loop:_defer(function()
+    self:resume(a, b, c, d)
+  end)
+  return true
+end
+
+local in_host = function() end
+
+-- Makes the functions that wait work in a host's own coroutines. `current`
+-- returns for the running one an object with the field `loop` and the methods
+-- of Task, or nil where it cannot wait.
+function task.host(current)
+  in_host = current
+end
+
+-- What waits when a function does, or an error.
 function task.current(what)
   local thread = coroutine.running()
-  local self = thread and tasks[thread]
+  local self = thread and tasks[thread] or in_host()
   if not self then
     raise("%s() outside a task: use spawn() or run(main)", what)
   end
@@ -81,13 +99,15 @@ end
 function Loop:spawn(fn, ...)
   options.fn(fn, "spawn")
   self:_check()
-  local self_task = { loop = self, thread = coroutine.create(fn) }
+  local self_task = setmetatable({
+    loop = self, thread = coroutine.create(fn),
+  }, Task)
   local count, arguments = select("#", ...), { ... }
   local unpack = table.unpack or unpack
   tasks[self_task.thread] = self_task
   self._tasks[self_task.thread] = self_task
   self:_defer(function()
-    task.resume(self_task, unpack(arguments, 1, count))
+    self_task:resume(unpack(arguments, 1, count))
   end)
 end
 
@@ -97,9 +117,9 @@ function task.sleep(seconds)
   local self = task.current("sleep")
   local ms = options.seconds(seconds, "seconds")
   self.loop:_timer(ms, function()
-    task.resume(self)
+    self:resume()
   end)
-  task.wait()
+  self:wait()
 end
 
 return task
