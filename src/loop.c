@@ -371,6 +371,7 @@ int sipwire_loop_timeout(struct sipwire_loop *loop) {
     return error == SIPWIRE_EDISPOSED ? -1 : 0;
   if (work_waits(loop))
     return 0;
+  uv_timer_stop(&loop->wait_timer);
   uv_update_time(&loop->uv);
   return uv_backend_timeout(&loop->uv);
 }
@@ -444,16 +445,24 @@ static void on_waited(uv_timer_t *timer) {
   sw_loop_kick(loop);
 }
 
+/* The timer of a wait of QUIET_MS goes on from tick to tick while there is
+   traffic: it need not end this very wait. */
+static void wait_start(struct sipwire_loop *loop, int timeout_ms) {
+  if (timeout_ms == QUIET_MS && uv_is_active((uv_handle_t *)&loop->wait_timer))
+    return;
+  uv_update_time(&loop->uv);
+  uv_timer_start(&loop->wait_timer, on_waited, (uint64_t)timeout_ms, 0);
+}
+
 static void run_uv(struct sipwire_loop *loop, int timeout_ms) {
   loop->waited = false;
-  if (timeout_ms) {
-    uv_update_time(&loop->uv);
-    uv_timer_start(&loop->wait_timer, on_waited, (uint64_t)timeout_ms, 0);
-  }
+  if (timeout_ms)
+    wait_start(loop, timeout_ms);
   loop->in_uv = true;
   uv_run(&loop->uv, timeout_ms ? UV_RUN_ONCE : UV_RUN_NOWAIT);
   loop->in_uv = false;
-  uv_timer_stop(&loop->wait_timer);
+  if (timeout_ms != QUIET_MS)
+    uv_timer_stop(&loop->wait_timer);
 }
 
 /* libuv goes on waiting when a signal comes, but a host wants to know of it, to

@@ -9,7 +9,8 @@ local raise = require "sipwire.raise"
 
 local STATE, MESSAGE, REQUEST = core.STATE, core.MESSAGE, core.REQUEST
 local TIMER, LOG = core.TIMER, core.LOG
-local next_event = core.loop_next
+local step, next_event, is_alive = core.loop_step, core.loop_next,
+  core.loop_alive
 
 --- An event loop. Private to sipwire: a host polls its descriptor, or calls
 --- run().
@@ -205,10 +206,8 @@ local function dispatch(loop, kind, id, a, b, ...)
   end
 end
 
--- Hands out all events of a tick. What a message costs in Lua is spent here, so
--- one xpcall() guards all on_message callbacks of a tick: as events are pulled,
--- an error in one of them loses none of the others. (No closures over the loop:
--- LuaJIT's traces would keep it.)
+-- Hands out all events of a tick. (No closures over the loop: LuaJIT's traces
+-- would keep it.)
 local function pump(loop, handle)
   local transports = loop._transports
   while true do
@@ -233,25 +232,53 @@ local function pump(loop, handle)
   end
 end
 
+local function tick(loop, handle, ms)
+  step(handle, ms)
+  pump(loop, handle)
+end
+
+local function goes_on(loop)
+  return loop._core and not loop._stopped and not loop._failure and
+    is_alive(loop._core)
+end
+
+local function ticks(loop, handle)
+  repeat
+    step(handle, -1)
+    pump(loop, handle)
+  until not goes_on(loop)
+end
+
 local function both_ways(err)
   return { err, with_traceback(err, 3) }
 end
 
-local function tick(loop, handle, ms)
-  handle:step(ms)
-  repeat
-    local ok, errors = guarded(pump, both_ways, loop, handle)
-    local t = loop._receiver
-    loop._receiver = false
-    if not ok and type(errors) ~= "table" then -- Lua had no memory to tell
-      errors = { errors, describe(errors) }
-    end
-    if t then
-      loop:_report(errors[2], t, "on_message")
-    elseif not ok then -- a forked child, or Ctrl-C
-      error(errors[1], 0)
-    end
-  until ok
+-- Calls one of the functions above. Returns false if an on_message raised,
+-- which is reported then.
+local function survived(fn, loop, handle, ms)
+  local ok, errors = guarded(fn, both_ways, loop, handle, ms)
+  if ok then
+    return true
+  end
+  local t = loop._receiver
+  loop._receiver = false
+  if type(errors) ~= "table" then -- Lua had no memory to tell
+    errors = { errors, describe(errors) }
+  end
+  if not t then -- a forked child, or Ctrl-C
+    error(errors[1], 0)
+  end
+  loop:_report(errors[2], t, "on_message")
+  return false
+end
+
+-- What a message costs in Lua is spent here, so one xpcall() guards the
+-- on_message callbacks of many ticks: as events are pulled, an error in one of
+-- them loses none of the others.
+local function turn(fn, loop, handle, ms)
+  if not survived(fn, loop, handle, ms) then
+    repeat until survived(pump, loop, handle)
+  end
 end
 
 function Loop:_check()
@@ -275,7 +302,7 @@ function Loop:step(timeout)
     raise("step() inside a callback: the loop is running already")
   end
   self._stepping = true
-  local ok, err = pcall(tick, self, handle, ms)
+  local ok, err = pcall(turn, tick, self, handle, ms)
   self._stepping = false
   if not ok then
     raise("%s", describe(err))
@@ -283,9 +310,8 @@ function Loop:step(timeout)
 end
 
 local function run_all(self)
-  while self._core and self._core:alive() and not self._stopped and
-    not self._failure do
-    self:step()
+  while goes_on(self) do
+    turn(ticks, self, self._core)
   end
 end
 
@@ -296,15 +322,15 @@ end
 ---@return string|nil err
 function Loop:run(main, ...)
   self:_check()
-  if self._running or self._stepping then
+  if self._stepping then
     raise("run() inside a callback: the loop is running already")
   end
   if main ~= nil then
     self:spawn(main, ...)
   end
-  self._running, self._stopped, self._failure = true, false, false
+  self._stepping, self._stopped, self._failure = true, false, false
   local ok, err = pcall(run_all, self)
-  self._running, self._stepping = false, false
+  self._stepping = false
   if not ok then
     error(err, 0)
   elseif self._failure then
@@ -406,7 +432,7 @@ local function new(given)
   return setmetatable({
     _core = core.loop_new(),
     _receiver = false, -- the transport whose on_message runs
-    _running = false, _stepping = false, _stopped = false,
+    _stepping = false, _stopped = false,
     _failure = false, -- what run() is to return
     _on_error = checked.on_error,
     _on_log = checked.on_log,

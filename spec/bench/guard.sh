@@ -30,6 +30,7 @@ run() { # NAME COUNT
   codec_out) count "$build/spec/bench_codec" out "$2" ;;
   lua_burst) count lua5.4 spec/bench/client.lua burst "$port" "$2" 500 1 1 ;;
   lua_echo) count lua5.4 spec/bench/client.lua echo "$port" "$2" 500 1 64 ;;
+  lua_turn) count lua5.4 spec/bench/client.lua echo "$port" "$2" 500 1 1 ;;
   *) echo "spec/bench/limits: no such count: $1" >&2 && exit 1 ;;
   esac
 }

@@ -92,10 +92,12 @@ static int loop_close(lua_State *L) {
   return sw_lua_result(L, error, "a handle was left open: please report");
 }
 
-/* loop:step(timeout_ms) */
+/* loop_step(loop, timeout_ms) */
 static int loop_step(lua_State *L) {
-  struct sipwire_loop *loop = sw_lua_check_loop(L, 1);
-  int error = sipwire_loop_step(loop, (int)luaL_checkinteger(L, 2));
+  struct box *box = sw_lua_check_quickly(L, SW_LOOP_TYPE);
+  int timeout_ms = (int)luaL_checkinteger(L, 2);
+  int error =
+      box->loop ? sipwire_loop_step(box->loop, timeout_ms) : SIPWIRE_EDISPOSED;
   return error ? luaL_error(L, "%s: %s", sipwire_error_name(error),
                             sipwire_error_text(error))
                : 0;
@@ -160,9 +162,9 @@ static int loop_next(lua_State *L) {
   return 2 + push_details(L, box->loop, &event);
 }
 
-/* loop:alive() -> boolean */
+/* loop_alive(loop), loop:alive() -> boolean */
 static int loop_alive(lua_State *L) {
-  struct box *box = check_box(L, 1);
+  struct box *box = sw_lua_check_quickly(L, SW_LOOP_TYPE);
   lua_pushboolean(L, box->loop && sipwire_loop_alive(box->loop));
   return 1;
 }
@@ -184,17 +186,15 @@ static int loop_timeout(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg methods[] = {{"step", loop_step},
-                                   {"alive", loop_alive},
-                                   {"pollfd", loop_pollfd},
-                                   {"timeout", loop_timeout},
-                                   {"close", loop_close},
-                                   {"__gc", loop_close},
-                                   {NULL, NULL}};
+static const luaL_Reg methods[] = {
+    {"alive", loop_alive}, {"pollfd", loop_pollfd}, {"timeout", loop_timeout},
+    {"close", loop_close}, {"__gc", loop_close},    {NULL, NULL}};
 
 void sw_lua_open_loop(lua_State *L) {
   sw_lua_metatable(L, SW_LOOP_TYPE, methods);
   lua_pushcfunction(L, loop_new);
   lua_setfield(L, -2, "loop_new");
+  sw_lua_quick_function(L, SW_LOOP_TYPE, "loop_step", loop_step);
   sw_lua_quick_function(L, SW_LOOP_TYPE, "loop_next", loop_next);
+  sw_lua_quick_function(L, SW_LOOP_TYPE, "loop_alive", loop_alive);
 }
