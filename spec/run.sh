@@ -21,8 +21,8 @@ declare -A about=(
   [c-valgrind]="C tests under valgrind"
   [fuzz]="200,000 runs of each fuzzer"
   [specs]="specs on each Lua"
-  [specs-asan]="specs (#slow: on lua5.4) under ASan, UBSan; LSan but for LuaJIT"
-  [specs-valgrind]="specs but #slow on lua5.4 under valgrind"
+  [specs-asan]="specs but #text (#slow: on lua5.4) under ASan, UBSan; LSan but for LuaJIT"
+  [specs-valgrind]="specs but #slow, #text on lua5.4 under valgrind"
   [specs-gc]="specs under ASan with a garbage collection at every turn"
   [soak]="connections under faults for a short while, memory of failed ones"
   [bench]="instructions per message"
@@ -262,17 +262,17 @@ asan_environment() {
 
 # The longest first.
 stage_specs-asan() {
-  local lua environment preload leave_out=()
+  local lua environment preload leave_out=text
   for lua in lua5.4 lua5.1 luajit lua5.3; do
     asan_environment "$lua"
     run_specs "$lua" 800 "$lua" asan "${environment[@]}" SIPWIRE_TIME_SCALE=4 \
-      -- "${leave_out[@]}"
-    leave_out=(--exclude-tags=slow)
+      -- --exclude-tags="$leave_out"
+    leave_out=text,slow
   done
 }
 
 # Halves of the files, so that both cores have something to do.  What is tagged
-# #timing is about moments that so slow a run misses.
+# #timing is about moments that so slow a run misses; #text is about Lua alone.
 stage_specs-valgrind() {
   local half files=()
   mapfile -t files < <(ls spec/*_spec.lua spec/regress/*_spec.lua 2>/dev/null)
@@ -283,7 +283,7 @@ stage_specs-valgrind() {
     done
     [ ${#mine[@]} -eq 0 ] && continue
     run_specs "valgrind-$half" 900 lua5.4 dev SIPWIRE_TIME_SCALE=20 -- \
-      --exclude-tags=slow,timing "${mine[@]}"
+      --exclude-tags=slow,timing,text "${mine[@]}"
   done
 }
 
@@ -292,7 +292,7 @@ stage_specs-gc() {
   for lua in lua5.1 lua5.4; do
     asan_environment "$lua"
     run_specs "$lua" 900 "$lua" asan "${environment[@]}" SIPWIRE_GC_STRESS=1 \
-      SIPWIRE_TIME_SCALE=20 -- --exclude-tags=slow,timing
+      SIPWIRE_TIME_SCALE=20 -- --exclude-tags=slow,timing,text
   done
 }
 
