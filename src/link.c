@@ -44,6 +44,7 @@ enum stage {
   STAGE_GONE
 };
 
+/* What each message touches stands together at the top. */
 struct sw_link {
   struct sw_list entry; /* in loop->links; first */
   struct sw_list dirty; /* in loop->dirty */
@@ -51,25 +52,25 @@ struct sw_link {
   const struct sw_link_ops *ops;
   void *arg; /* NULL when nobody is to be told */
   struct sw_options *options;
-  struct sw_target *target; /* NULL for a server's link */
-  struct sw_channel channel;
-  uv_timer_t timer;
-  uint64_t deadline; /* of all before OPEN */
   enum stage stage;
   enum sipwire_phase phase;
   unsigned holds;
   bool server, close_sent, close_received;
-  bool counted;    /* in loop->live */
-  int cause;       /* of the end: the first error reported, or 0 */
-  bool finish_due; /* FIN behind the last frame */
-  bool tunneled;   /* the proxy has connected us */
-  bool resumed;    /* an earlier TLS session */
-  bool again;      /* a new channel is to follow the present one */
-  struct sw_upgrade upgrade;
+  bool counted; /* in loop->live */
+  struct sw_ws ws;
   struct sw_outbox outbox;
   size_t answers, answers_written; /* bytes: in the outbox, in the channel */
-  struct sw_ws ws;
+  struct sw_channel channel;
   struct sw_keepalive keepalive;
+  struct sw_target *target; /* NULL for a server's link */
+  uv_timer_t timer;
+  uint64_t deadline; /* of all before OPEN */
+  int cause;         /* of the end: the first error reported, or 0 */
+  bool finish_due;   /* FIN behind the last frame */
+  bool tunneled;     /* the proxy has connected us */
+  bool resumed;      /* an earlier TLS session */
+  bool again;        /* a new channel is to follow the present one */
+  struct sw_upgrade upgrade;
   uint64_t ping_number, ping_time, pings_sent, pongs_received;
   float rtt_ms;
   float phase_ms[PHASES];
@@ -222,22 +223,23 @@ static int put_frame(struct sw_link *link, enum sw_ws_opcode opcode,
     return error;
   if (sw_list_empty(&link->dirty))
     sw_list_add(&link->loop->dirty, &link->dirty);
+  link->loop->dirty_bytes += length;
   sw_loop_kick(link->loop);
   return 0;
 }
 
 int sw_link_send(struct sw_link *link, bool binary, const void *data,
                  size_t length, struct sw_mark *mark) {
-  size_t unsent = sw_link_unsent(link);
   if (link->stage != STAGE_OPEN)
     return SIPWIRE_ECLOSED;
+  size_t unsent = sw_outbox_backlog(&link->outbox);
   if (unsent >= link->options->send_queue_limit ||
       length > link->options->send_queue_limit - unsent)
     return SIPWIRE_EQUEUE_FULL;
   int error =
       put_frame(link, binary ? SW_WS_BINARY : SW_WS_TEXT, data, length, mark);
-  if (!error && sw_outbox_waiting(&link->outbox) >= FLUSH_AT)
-    sw_link_flush(link);
+  if (!error && link->loop->dirty_bytes >= FLUSH_AT)
+    sw_links_flush(link->loop);
   return error;
 }
 
@@ -870,8 +872,10 @@ void sw_link_stats(const struct sw_link *link, struct sipwire_stats *stats) {
 
 /* ---- For the loop ------------------------------------------------------ */
 
-struct sw_link *sw_link_of_dirty(struct sw_list *entry) {
-  return SW_OWNER(entry, struct sw_link, dirty);
+void sw_links_flush(struct sipwire_loop *loop) {
+  while (!sw_list_empty(&loop->dirty))
+    sw_link_flush(SW_OWNER(loop->dirty.next, struct sw_link, dirty));
+  loop->dirty_bytes = 0;
 }
 
 void sw_links_close(struct sipwire_loop *loop) {

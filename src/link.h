@@ -96,9 +96,9 @@ int sw_link_address(const struct sw_link *link, bool peer, char *buffer,
    phase took; and adds its pings and pongs. */
 void sw_link_stats(const struct sw_link *link, struct sipwire_stats *stats);
 
-/* For the loop: the link that an entry of loop->dirty stands for, and the end
-   of all links with close code 1001. */
-struct sw_link *sw_link_of_dirty(struct sw_list *entry);
+/* For the loop: all that is queued is written, one call to the kernel for each
+   link; and the end of all links with close code 1001. */
+void sw_links_flush(struct sipwire_loop *loop);
 void sw_links_close(struct sipwire_loop *loop);
 
 #endif

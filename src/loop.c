@@ -491,17 +491,12 @@ static void wait_and_read(struct sipwire_loop *loop, int timeout_ms) {
   loop->quiet = (timeout_ms == 0 || loop->waited) && !work_waits(loop);
 }
 
-static void flush_all(struct sipwire_loop *loop) {
-  while (!sw_list_empty(&loop->dirty))
-    sw_link_flush(sw_link_of_dirty(loop->dirty.next));
-}
-
 int sipwire_loop_step(struct sipwire_loop *loop, int timeout_ms) {
   int error = sw_loop_check(loop);
   if (error)
     return error;
   loop->in_tick = true;
-  flush_all(loop);
+  sw_links_flush(loop);
   sw_streams_run(loop);
   wait_and_read(loop, work_waits(loop) ? 0 : timeout_ms);
   sw_streams_run(loop);
@@ -526,7 +521,7 @@ static bool take(struct sipwire_loop *loop, struct sw_queue *queue,
 }
 
 static void tick_end(struct sipwire_loop *loop) {
-  flush_all(loop);
+  sw_links_flush(loop);
   loop->in_tick = false;
   if (loop->timer_fd >= 0)
     arm_for_next(loop);

@@ -90,6 +90,7 @@ struct sipwire_loop {
   unsigned live;         /* things that sipwire_loop_alive() counts */
   struct sw_list links, streams, listeners, timers;
   struct sw_list dirty; /* links with unwritten frames */
+  size_t dirty_bytes;   /* about as many are in them */
   int descriptors;      /* libwebsockets takes none from here on */
   struct sw_watch *dead_watches;
   struct sw_stream *todo; /* streams that are to be killed or ended */

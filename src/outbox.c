@@ -58,10 +58,12 @@ static void note_positions(struct sw_outbox *outbox) {
 
 void sw_outbox_flush(struct sw_outbox *outbox) {
   size_t length = sw_outbox_waiting(outbox);
-  if (!length || sw_channel_unsent(outbox->channel))
+  outbox->blocked = sw_channel_unsent(outbox->channel) > 0;
+  if (!length || outbox->blocked)
     return;
   sw_channel_write(outbox->channel, sw_buffer_bytes(&outbox->frames), length);
   sw_buffer_consume(&outbox->frames, length);
+  outbox->blocked = sw_channel_unsent(outbox->channel) > 0;
   if (!sw_channel_failed(outbox->channel)) /* or they are never passed */
     note_positions(outbox);
 }
@@ -82,4 +84,8 @@ size_t sw_outbox_waiting(const struct sw_outbox *outbox) {
 
 size_t sw_outbox_unsent(const struct sw_outbox *outbox) {
   return sw_outbox_waiting(outbox) + sw_channel_unsent(outbox->channel);
+}
+
+size_t sw_outbox_backlog(const struct sw_outbox *outbox) {
+  return outbox->blocked ? sw_outbox_unsent(outbox) : sw_outbox_waiting(outbox);
 }

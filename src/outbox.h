@@ -32,6 +32,7 @@ struct sw_outbox {
   struct sw_random *random; /* of masks; NULL: a server's, unmasked */
   struct sw_buffer frames;  /* not yet given to the channel */
   struct sw_queue marks;
+  bool blocked; /* the channel had unsent bytes after the last flush */
 };
 
 /* sw_outbox_init makes |outbox| empty.  It must not move after that. */
@@ -55,5 +56,9 @@ void sw_outbox_settle(struct sw_outbox *outbox, int error, sw_mark_fn settled);
 /* Bytes not yet given to the channel; and those not handed to the kernel. */
 size_t sw_outbox_waiting(const struct sw_outbox *outbox);
 size_t sw_outbox_unsent(const struct sw_outbox *outbox);
+
+/* sw_outbox_backlog is the latter of frames alone.  For the way of a message:
+   it leaves the channel's memory, cold among thousands, alone if it can. */
+size_t sw_outbox_backlog(const struct sw_outbox *outbox);
 
 #endif

@@ -89,5 +89,9 @@ bool sw_batch_get(struct sw_batch *batch, void **owner, const uint8_t **data,
   *length = record.length;
   *binary = record.binary;
   batch->read += RECORD + record.length;
+  if (batch->read < batch->used) { /* the next owner is cold among thousands */
+    memcpy(&record.owner, batch->data + batch->read, sizeof record.owner);
+    __builtin_prefetch(record.owner);
+  }
   return true;
 }

@@ -43,9 +43,9 @@ struct attempt {
   unsigned references;
   struct sipwire_transport *transport;
   struct sw_link *link; /* NULL once it is down or released */
+  size_t undelivered;   /* see INBOX_HIGH */
   struct sw_item up, down;
   struct transition *up_event, *down_event; /* NULL once used */
-  size_t undelivered;                       /* see INBOX_HIGH */
   int error;                                /* why the link went down */
   struct sipwire_info info;
   char *strings; /* that |info| points to */
