@@ -222,12 +222,13 @@ local function pump(loop, handle)
       if fn then
         loop._receiver = t
         fn(t, a, b)
-        loop._receiver = false
       end
-    elseif kind then
-      dispatch(loop, kind, id, a, b, c, d, e, f, g)
     else
-      return
+      loop._receiver = false
+      if not kind then
+        return
+      end
+      dispatch(loop, kind, id, a, b, c, d, e, f, g)
     end
   end
 end
@@ -431,7 +432,7 @@ local function new(given)
   local checked = options.loop(given)
   return setmetatable({
     _core = core.loop_new(),
-    _receiver = false, -- the transport whose on_message runs
+    _receiver = false, -- the transport whose on_message runs, or ran last
     _stepping = false, _stopped = false,
     _failure = false, -- what run() is to return
     _on_error = checked.on_error,

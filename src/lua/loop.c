@@ -15,9 +15,16 @@ struct log_line {
 };
 
 struct box {
+  const void *mark;          /* &box_mark */
   struct sipwire_loop *loop; /* NULL when it is closed */
   struct log_line *lines;    /* not told yet, oldest first */
 };
+
+static const char box_mark;
+
+static struct box *check_quickly(lua_State *L) {
+  return sw_lua_check_marked(L, SW_LOOP_TYPE, &box_mark, sizeof(struct box));
+}
 
 static struct box *check_box(lua_State *L, int index) {
   return luaL_checkudata(L, index, SW_LOOP_TYPE);
@@ -73,6 +80,7 @@ static int loop_new(lua_State *L) {
   struct box *box = lua_newuserdata(L, sizeof *box);
   struct sipwire_loop_config config = {keep_line, box};
   memset(box, 0, sizeof *box);
+  box->mark = &box_mark;
   luaL_getmetatable(L, SW_LOOP_TYPE);
   lua_setmetatable(L, -2);
   int error = sipwire_loop_new(&config, &box->loop);
@@ -94,7 +102,7 @@ static int loop_close(lua_State *L) {
 
 /* loop_step(loop, timeout_ms) */
 static int loop_step(lua_State *L) {
-  struct box *box = sw_lua_check_quickly(L, SW_LOOP_TYPE);
+  struct box *box = check_quickly(L);
   int timeout_ms = (int)luaL_checkinteger(L, 2);
   int error =
       box->loop ? sipwire_loop_step(box->loop, timeout_ms) : SIPWIRE_EDISPOSED;
@@ -151,7 +159,7 @@ static int push_details(lua_State *L, struct sipwire_loop *loop,
    TIMER: tag
    LOG: level, line */
 static int loop_next(lua_State *L) {
-  struct box *box = sw_lua_check_quickly(L, SW_LOOP_TYPE);
+  struct box *box = check_quickly(L);
   struct sipwire_event event;
   if (box->lines)
     return push_line(L, box);
@@ -164,7 +172,7 @@ static int loop_next(lua_State *L) {
 
 /* loop_alive(loop), loop:alive() -> boolean */
 static int loop_alive(lua_State *L) {
-  struct box *box = sw_lua_check_quickly(L, SW_LOOP_TYPE);
+  struct box *box = check_quickly(L);
   lua_pushboolean(L, box->loop && sipwire_loop_alive(box->loop));
   return 1;
 }
@@ -194,7 +202,10 @@ void sw_lua_open_loop(lua_State *L) {
   sw_lua_metatable(L, SW_LOOP_TYPE, methods);
   lua_pushcfunction(L, loop_new);
   lua_setfield(L, -2, "loop_new");
-  sw_lua_quick_function(L, SW_LOOP_TYPE, "loop_step", loop_step);
-  sw_lua_quick_function(L, SW_LOOP_TYPE, "loop_next", loop_next);
-  sw_lua_quick_function(L, SW_LOOP_TYPE, "loop_alive", loop_alive);
+  lua_pushcfunction(L, loop_step);
+  lua_setfield(L, -2, "loop_step");
+  lua_pushcfunction(L, loop_next);
+  lua_setfield(L, -2, "loop_next");
+  lua_pushcfunction(L, loop_alive);
+  lua_setfield(L, -2, "loop_alive");
 }

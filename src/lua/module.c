@@ -10,6 +10,8 @@
 #include <string.h>
 
 #if LUA_VERSION_NUM < 502
+#define lua_rawlen lua_objlen
+
 static void set_functions(lua_State *L, const luaL_Reg *functions) {
   for (; functions->name; functions++) {
     lua_pushcfunction(L, functions->func);
@@ -30,21 +32,11 @@ void sw_lua_metatable(lua_State *L, const char *type, const luaL_Reg *methods) {
   lua_pop(L, 1);
 }
 
-void sw_lua_quick_function(lua_State *L, const char *type, const char *name,
-                           lua_CFunction function) {
-  luaL_getmetatable(L, type);
-  lua_pushcclosure(L, function, 1);
-  lua_setfield(L, -2, name);
-}
-
-void *sw_lua_check_quickly(lua_State *L, const char *type) {
-  void *object = lua_touserdata(L, 1);
-  if (object && lua_getmetatable(L, 1)) {
-    bool ours = lua_rawequal(L, -1, lua_upvalueindex(1));
-    lua_pop(L, 1);
-    if (ours)
-      return object;
-  }
+void *sw_lua_check_marked(lua_State *L, const char *type, const void *mark,
+                          size_t size) {
+  const void **object = lua_touserdata(L, 1);
+  if (object && lua_rawlen(L, 1) == size && *object == mark)
+    return object;
   return luaL_checkudata(L, 1, type);
 }
 

@@ -5,8 +5,17 @@
 
 #include <stdint.h>
 
+struct box {
+  const void *mark; /* &box_mark */
+  struct sipwire_transport *transport;
+};
+
+static const char box_mark;
+
 static struct sipwire_transport **box(lua_State *L) {
-  return luaL_checkudata(L, 1, SW_TRANSPORT_TYPE);
+  struct box *box =
+      sw_lua_check_marked(L, SW_TRANSPORT_TYPE, &box_mark, sizeof(struct box));
+  return &box->transport;
 }
 
 static struct sipwire_transport *check(lua_State *L) {
@@ -17,11 +26,12 @@ static struct sipwire_transport *check(lua_State *L) {
 }
 
 struct sipwire_transport **sw_lua_push_transport(lua_State *L) {
-  struct sipwire_transport **transport = lua_newuserdata(L, sizeof *transport);
-  *transport = NULL;
+  struct box *box = lua_newuserdata(L, sizeof *box);
+  box->mark = &box_mark;
+  box->transport = NULL;
   luaL_getmetatable(L, SW_TRANSPORT_TYPE);
   lua_setmetatable(L, -2);
-  return transport;
+  return &box->transport;
 }
 
 static bool has_message(int error) {
@@ -91,8 +101,7 @@ static int send_failed(lua_State *L, struct sipwire_transport *transport,
 /* transport_send(transport, message, tag, frame) -> true, or nil, err, code;
    nil alone when the transport is disposed or the message no string */
 static int transport_send(lua_State *L) {
-  struct sipwire_transport *transport =
-      *(struct sipwire_transport **)sw_lua_check_quickly(L, SW_TRANSPORT_TYPE);
+  struct sipwire_transport *transport = *box(L);
   if (!transport || lua_type(L, 2) != LUA_TSTRING)
     return 0;
   size_t length;
@@ -220,5 +229,6 @@ void sw_lua_open_transport(lua_State *L) {
   sw_lua_metatable(L, SW_TRANSPORT_TYPE, methods);
   lua_pushcfunction(L, transport_new);
   lua_setfield(L, -2, "transport_new");
-  sw_lua_quick_function(L, SW_TRANSPORT_TYPE, "transport_send", transport_send);
+  lua_pushcfunction(L, transport_send);
+  lua_setfield(L, -2, "transport_send");
 }
