@@ -52,9 +52,11 @@ function Host:update(alive)
   end
 end
 
+-- The collector closes the handle: luv for Lua 5.1 crashes at exit if that is
+-- pending because of a close().
 function Host:close()
   if not self.poll:is_closing() then
-    self.poll:close()
+    self.poll:stop()
   end
 end
 
