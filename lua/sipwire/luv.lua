@@ -52,10 +52,13 @@ function Host:update(alive)
   end
 end
 
--- The collector closes the handle: luv for Lua 5.1 crashes at exit if that is
--- pending because of a close().
+local function nothing() end
+
+-- Leaves the handle to the collector, as luv for Lua 5.1 crashes at exit when a
+-- close() is pending; so luv must not keep the function that knows us.
 function Host:close()
   if not self.poll:is_closing() then
+    self.poll:start("r", nothing)
     self.poll:stop()
   end
 end
