@@ -4,21 +4,13 @@
 
 local helper = require "spec.helper"
 local page = require "spec.support.page"
-local process = require "spec.support.process"
+local program = require "spec.support.program"
+
+local prints = program.prints
 
 helper.watch()
 
-local LIMIT = 20
-
--- Runs a program; returns its exit code, output, what it wrote to stderr.
-local function run(program)
-  local command = process.lua "-"
-  command.input, command.limit, command.as_is = program, LIMIT, true
-  command.env = { LUA_PATH = package.path, LUA_CPATH = package.cpath }
-  return process.run(command)
-end
-
-local head = [[
+program.head = [[
   local uv, sipwire = require "luv", require "sipwire"
   local function listen()
     return assert(sipwire.listen { on_connection = function(peer)
@@ -31,17 +23,9 @@ local head = [[
   end
 ]]
 
--- That a program prints |expected| and ends well by itself.
-local function prints(expected, program)
-  return function()
-    local code, out, err = run(head .. program)
-    assert.same({ 0, "", expected }, { code, err, out })
-  end
-end
-
 describe("sipwire.luv", function()
   it("has a page whose program runs", function()
-    local code, out, err = run(page.blocks("docs/hosts/luv.md", "lua")[1])
+    local code, out, err = program.run(page.blocks("docs/hosts/luv.md", "lua")[1])
     assert.same({ 0, "" }, { code, err })
     assert.matches("^%.[%.]*HELLO\tfalse\n%.[%.]+$", out)
   end)
@@ -245,12 +229,12 @@ the loop is driven by cqueues already
       uv.run()]]))
 
     it("without on_error it ends the program as luv's own do", function()
-      local code, out, err = run(head .. [[
+      local code, out, err = program.run [[
         require "sipwire.luv"
         sipwire.timer(0.01, function() error "oops" end)
         sipwire.defer(function() print "before" end)
         uv.run()
-        print "not reached"]])
+        print "not reached"]]
       assert.same({ 255, "before\n" }, { code, out })
       assert.matches("^sipwire: error in timer: stdin:%d+: oops\nstack trace",
         err)
