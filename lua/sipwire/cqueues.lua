@@ -86,14 +86,15 @@ end
 
 Waiter.resume_later = Waiter.resume
 
+-- A callback would wait for the pump that waits for it. Elsewhere cqueues lets
+-- coroutines inside its own wait, too: on Lua 5.1 lua-http has such ones.
 task.host(function()
   local controller, own_coroutine = cqueues.running()
-  -- a callback would wait for the pump that waits for it
-  if own_coroutine and not pumps[coroutine.running()] then
-    return setmetatable({
-      loop = attached[controller] or loops.default(),
-      resumed = condition.new(),
-    }, Waiter)
+  local loop = controller and (attached[controller] or loops.default())
+  local in_callback = pumps[coroutine.running() or false] or
+    loop and loop._stepping and not own_coroutine
+  if loop and not in_callback then
+    return setmetatable({ loop = loop, resumed = condition.new() }, Waiter)
   end
 end)
 
