@@ -463,6 +463,59 @@ SIPWIRE_API int sipwire_timer_new(struct sipwire_loop *loop, int64_t delay_ms,
    too.  NULL is allowed. */
 SIPWIRE_API void sipwire_timer_free(struct sipwire_timer *timer);
 
+/* ---- Bridges ----------------------------------------------------------- */
+
+/* For hosts that can wait for a stream socket but for no other descriptor,
+   such as nginx's Lua: a thread waits for the loop's descriptor in their place
+   and writes a byte to a socket of theirs.  It uses no processor time while
+   the loop is idle, and touches nothing of the loop. */
+struct sipwire_bridge;
+
+/* sipwire_bridge_new opens a local address where the host is to connect: a
+   socket in a folder of its own, which is made in |directory| (NULL: $TMPDIR,
+   or a usual place for temporary files) and is gone when the host has
+   connected; where that is not possible, a port of 127.0.0.1.  It returns 0,
+   SIPWIRE_ENOMEM, SIPWIRE_ESYSTEM, SIPWIRE_EFORK, SIPWIRE_EDISPOSED.  The loop
+   may be freed before the bridge. */
+SIPWIRE_API int sipwire_bridge_new(struct sipwire_loop *loop,
+                                   const char *directory,
+                                   struct sipwire_bridge **bridge);
+
+/* sipwire_bridge_address returns "unix:" and a path, or "127.0.0.1:port". */
+SIPWIRE_API const char *
+sipwire_bridge_address(const struct sipwire_bridge *bridge);
+
+/* sipwire_bridge_token returns what the host must send as the first bytes: ""
+   for "unix:" addresses. */
+SIPWIRE_API const char *
+sipwire_bridge_token(const struct sipwire_bridge *bridge);
+
+/* sipwire_bridge_accept is to be called when the host has connected: it looks
+   whether that has arrived, turns away whoever else came, and starts the
+   thread.  It returns 1, or 0 when the host has not arrived yet, or
+   SIPWIRE_ENOMEM, SIPWIRE_EFORK.  From then on a byte comes when the loop has
+   to step; the host reads all there are, steps, and calls
+   sipwire_bridge_rearm(). */
+SIPWIRE_API int sipwire_bridge_accept(struct sipwire_bridge *bridge);
+
+/* sipwire_bridge_rearm asks for a byte when the loop has to step again.  It
+   may be called more often than needed.  It returns 0 or SIPWIRE_EFORK. */
+SIPWIRE_API int sipwire_bridge_rearm(struct sipwire_bridge *bridge);
+
+/* sipwire_bridge_ring writes a byte now, to wake the host for a reason of its
+   own.  It returns 0, SIPWIRE_ESTATE before the host was accepted, or
+   SIPWIRE_EFORK. */
+SIPWIRE_API int sipwire_bridge_ring(struct sipwire_bridge *bridge);
+
+/* sipwire_bridge_connected tells whether the host was accepted and its end of
+   the socket is still open. */
+SIPWIRE_API bool
+sipwire_bridge_connected(const struct sipwire_bridge *bridge);
+
+/* sipwire_bridge_free ends the thread, waiting for that, and closes the
+   socket.  NULL is allowed. */
+SIPWIRE_API void sipwire_bridge_free(struct sipwire_bridge *bridge);
+
 #ifdef __cplusplus
 }
 #endif

@@ -68,6 +68,7 @@ local users = {
   outbox = words "fsm inbox link transport listener",
   inbox = words "stream tls channel link transport listener",
   link = words "fsm transport",
+  bridge = words "loop stream tls ws http fsm channel link transport listener",
 }
 
 -- faults returns a list of what |text|, the contents of |path|, does wrong.

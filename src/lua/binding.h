@@ -23,6 +23,7 @@ enum { SW_LUA_LOG = SIPWIRE_EVENT_TIMER + 1 };
 #define SW_LISTENER_TYPE "sipwire.core.listener"
 #define SW_REQUEST_TYPE "sipwire.core.request"
 #define SW_TIMER_TYPE "sipwire.core.timer"
+#define SW_BRIDGE_TYPE "sipwire.core.bridge"
 
 /* Each makes one metatable and adds its constructor to the module's table,
    which is on top of the stack. */
@@ -30,6 +31,7 @@ void sw_lua_open_loop(lua_State *L);
 void sw_lua_open_transport(lua_State *L);
 void sw_lua_open_listener(lua_State *L);
 void sw_lua_open_timer(lua_State *L);
+void sw_lua_open_bridge(lua_State *L);
 
 /* sw_lua_metatable makes a metatable whose methods are |methods|; a "__gc"
    among them is the finalizer. */
