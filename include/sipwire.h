@@ -507,11 +507,6 @@ SIPWIRE_API int sipwire_bridge_rearm(struct sipwire_bridge *bridge);
    SIPWIRE_EFORK. */
 SIPWIRE_API int sipwire_bridge_ring(struct sipwire_bridge *bridge);
 
-/* sipwire_bridge_connected tells whether the host was accepted and its end of
-   the socket is still open. */
-SIPWIRE_API bool
-sipwire_bridge_connected(const struct sipwire_bridge *bridge);
-
 /* sipwire_bridge_free ends the thread, waiting for that, and closes the
    socket.  NULL is allowed. */
 SIPWIRE_API void sipwire_bridge_free(struct sipwire_bridge *bridge);

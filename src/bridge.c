@@ -335,15 +335,6 @@ int sipwire_bridge_ring(struct sipwire_bridge *bridge) {
   return 0;
 }
 
-bool sipwire_bridge_connected(const struct sipwire_bridge *bridge) {
-  char byte;
-  if (bridge->host_fd < 0 || forked(bridge))
-    return false;
-  ssize_t count =
-      recv(bridge->host_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  return count > 0 || (count < 0 && (errno == EAGAIN || errno == EINTR));
-}
-
 void sipwire_bridge_free(struct sipwire_bridge *bridge) {
   if (!bridge)
     return;

@@ -103,7 +103,9 @@ local function open(given)
   }, Connection)
   watch(self, t)
   local ok, err, code, info = t:connect(function(...)
-    self._openers:wake_all(...)
+    if not self._openers:wake_first(...) then -- a host ended who waited
+      t:dispose()
+    end
   end)
   if ok then
     err, code, info = self._openers:wait(running)
@@ -166,12 +168,9 @@ function Connection:receive(timeout)
   return nil, binary, code, info
 end
 
--- PUC 5.1 runs a for loop's iterator where it cannot yield.
-local can_yield_in_iterator = coroutine.wrap(function()
-  return pcall(function()
-    for _ in function() coroutine.yield() end do end
-  end)
-end)() == nil
+-- PUC 5.1 runs a for loop's iterator where it cannot yield. (Not tried out: a
+-- host may load this where nothing can.)
+local can_yield_in_iterator = _VERSION ~= "Lua 5.1" or package.loaded.jit
 
 --- Iterates over messages until the connection ends. Not on PUC Lua 5.1, which
 --- cannot wait in an iterator: use receive() there.

@@ -52,21 +52,27 @@ local function accept(self, handle, request)
 end
 
 -- Asks the user; an error, or an answer that cannot be sent, refuses.
-function Listener:_request(handle)
-  local request = describe(handle)
-  local loop, answered = self._loop, true
-  local status, reason, headers
-  if self._on_request then
-    answered = loop:_call(nil, "on_request", function()
-      status, reason, headers = self._on_request(request)
-      if status ~= nil and status ~= true then
-        refuse(handle, status, reason, headers)
-      end
-    end)
-  end
+local function ask(self, handle, request)
+  local status
+  local answered = self._loop:_try(nil, "on_request", function()
+    local reason, headers
+    status, reason, headers = self._on_request(request)
+    if status ~= nil and status ~= true then
+      refuse(handle, status, reason, headers)
+    end
+  end)
   if not answered then
     handle:refuse(500)
   elseif status == nil or status == true then
+    accept(self, handle, request)
+  end
+end
+
+function Listener:_request(handle)
+  local request = describe(handle)
+  if self._on_request then
+    self._loop:_call(nil, "on_request", ask, self, handle, request)
+  else
     accept(self, handle, request)
   end
 end

@@ -81,6 +81,10 @@ function Loop:_call(t, name, fn, ...)
   return ok
 end
 
+-- The same, for hosts that have another _call(): one that lets a callback wait
+-- and goes on without it.
+Loop._try = Loop._call
+
 function Loop:_log(level, line)
   if self._on_log then
     self:_call(nil, "on_log", self._on_log, line, level)
@@ -234,7 +238,9 @@ local function pump(loop, handle)
         t:_trace_message("in", a)
         fn = t:is_connected() and t._on_message -- trace may have ended that
       end
-      if fn then
+      if fn and loop._in_host then
+        loop:_call(t, "on_message", fn, t, a, b)
+      elseif fn then
         loop._receiver = t
         fn(t, a, b)
       end
@@ -455,6 +461,7 @@ local function new(given)
     _core = core.loop_new(),
     _receiver = false, -- the transport whose on_message runs, or ran last
     _stepping = false, _stopped = false,
+    _in_host = false, -- a host has its own _call()
     _failure = false, -- what run() is to return
     _host = false,
     _on_error = checked.on_error,
@@ -474,11 +481,18 @@ local loops = {
   new = new, is_loop = is_loop, describe = describe, Loop = Loop,
 }
 
-local default, on_default
+local default, on_default, default_of_host
+
+-- Has a host say which loop is the default one.
+function loops.set_default(fn)
+  default_of_host = fn
+end
 
 -- The loop of all that name none.
 function loops.default()
-  if not default or not default._core then
+  if default_of_host then
+    return default_of_host()
+  elseif not default or not default._core then
     default = new()
     if on_default then
       on_default(default)

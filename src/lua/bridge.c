@@ -56,13 +56,6 @@ static int bridge_ring(lua_State *L) {
   return error ? fail(L, error) : 0;
 }
 
-/* bridge:connected() -> boolean */
-static int bridge_connected(lua_State *L) {
-  struct sipwire_bridge **at = box(L);
-  lua_pushboolean(L, *at && sipwire_bridge_connected(*at));
-  return 1;
-}
-
 /* bridge:close() */
 static int bridge_close(lua_State *L) {
   struct sipwire_bridge **at = box(L);
@@ -74,7 +67,6 @@ static int bridge_close(lua_State *L) {
 static const luaL_Reg methods[] = {{"accept", bridge_accept},
                                    {"rearm", bridge_rearm},
                                    {"ring", bridge_ring},
-                                   {"connected", bridge_connected},
                                    {"close", bridge_close},
                                    {"__gc", bridge_close},
                                    {NULL, NULL}};

@@ -1,0 +1,405 @@
+-- SPDX-License-Identifier: MIT
+-- sipwire in nginx with lua-nginx-module: each worker's loop is driven by a
+-- light thread that waits, with a cosocket, for a bridge (see sipwire.h).
+--
+-- All callbacks are light threads of that one's timer. What waits in a
+-- callback, a cosocket or a semaphore, keeps only this callback waiting: the
+-- loop goes on with the next event. A timer's memory grows by some bytes with
+-- each light thread, so another timer takes over now and then.
+
+local core = require "sipwire.core"
+local interpreted = require "sipwire.interpreted"
+local loops = require "sipwire.loop"
+local options = require "sipwire.options"
+local raise = require "sipwire.raise"
+local semaphore = require "ngx.semaphore"
+local task = require "sipwire.task"
+
+local ngx, Loop = ngx, loops.Loop
+local spawn_thread, wait_thread = ngx.thread.spawn, ngx.thread.wait
+local unpack = table.unpack or unpack
+
+local DAY = 86400
+local CALLS_PER_TIMER = 10000
+local LEAVING_TIME = 0.8 -- seconds for closing handshakes
+local QUIET_TIME = 0.2   -- of these, when only disposed transports are left
+local RETRY_INTERVAL = 1
+local CHECK_INTERVAL = 0.2 -- where no code is cached
+
+local nginx = {}
+
+-- ---- What waits -----------------------------------------------------------
+
+-- A light thread of a request or timer in the place of a task.
+local Waiter = {}
+Waiter.__index = Waiter
+
+local waiters = setmetatable({}, { __mode = "k" })
+
+function Waiter:wait()
+  local sema, err = semaphore.new()
+  if not sema then
+    raise("a semaphore cannot be made: %s", err)
+  end
+  self._semaphore = sema
+  waiters[self] = true
+  repeat
+    local _, why = sema:wait(DAY)
+    if why and why ~= "timeout" then
+      raise("cannot wait here: %s", why)
+    end
+  until self._results
+  waiters[self] = nil
+  if self._closed then
+    raise("closed: the loop was closed")
+  end
+  return unpack(self._results, 1, self._count)
+end
+
+-- The light threads of a request that was given up are gone without a word,
+-- but the semaphore counts who waits.
+function Waiter:resume(...)
+  local sema = self._semaphore
+  if not sema or sema:count() >= 0 then
+    return false
+  end
+  self._results, self._count = { ... }, select("#", ...)
+  sema:post(1)
+  return true
+end
+
+Waiter.resume_later = Waiter.resume
+
+-- Nothing else would wake those that wait for a timer of a closed loop.
+local function give_up_waiting(loop)
+  for waiter in pairs(waiters) do
+    if waiter.loop == loop then
+      waiter._closed = true
+      waiter:resume()
+    end
+  end
+end
+interpreted(give_up_waiting)
+
+-- ---- Callbacks ------------------------------------------------------------
+
+local function run_callback(ended, loop, t, name, fn, ...)
+  loop:_try(t, name, fn, ...)
+  ended[#ended + 1] = coroutine.running()
+end
+
+-- Light threads that have ended keep their memory until they are waited for.
+local function reap(ended)
+  for i = #ended, 1, -1 do
+    local thread = ended[i]
+    ended[i] = nil
+    wait_thread(thread)
+  end
+end
+
+-- Loop:_call() of a worker's loop: comes back when the callback has ended, or
+-- waits for something.
+local function call(loop, t, name, fn, ...)
+  local worker = loop._worker
+  worker.calls = worker.calls + 1
+  spawn_thread(run_callback, worker.ended, loop, t, name, fn, ...)
+  reap(worker.ended)
+  return true
+end
+
+local function log_error(err, t, name)
+  ngx.log(ngx.worker.exiting() and ngx.INFO or ngx.ERR, "sipwire: error in ",
+    name, t and " of " .. tostring(t) or "", ": ", err)
+end
+
+local levels = { error = ngx.ERR, warn = ngx.WARN, info = ngx.INFO }
+
+local function log_line(line, level)
+  ngx.log(levels[level], "sipwire: ", line)
+end
+
+-- ---- The worker's end -----------------------------------------------------
+
+local function disconnect_all(loop)
+  for _, listener in pairs(loop._listeners) do
+    listener:close()
+  end
+  for _, t in pairs(loop._live) do
+    if t.state ~= "Disconnecting" then
+      t:disconnect()
+    end
+  end
+end
+interpreted(disconnect_all)
+
+-- Returns for how many seconds more links may be closing, 0: over. (Timers of
+-- the user keep the loop alive, but not the worker.)
+local function leave(worker)
+  local loop = worker.loop
+  ngx.update_time()
+  local now = ngx.now()
+  worker.deadline = worker.deadline or now + LEAVING_TIME
+  disconnect_all(loop)
+  if next(loop._live) == nil then
+    worker.deadline = math.min(worker.deadline,
+      worker.quiet or now + QUIET_TIME)
+    worker.quiet = worker.deadline
+    if not loop._core:alive() then
+      return 0
+    end
+  end
+  return math.max(worker.deadline - now, 0)
+end
+
+-- ---- What wakes the light thread that drives the loop ---------------------
+-- wait(seconds): until woken or the time is over; false: for the last time.
+-- rearm(): to be woken by the loop again. ring(): wakes it now. close()
+
+local function connect(bridge, address, token)
+  local socket = ngx.socket.tcp()
+  socket:settimeouts(1000, 1000, 1000)
+  local host, port = address:match "^([%d.]+):(%d+)$"
+  if host then
+    assert(socket:connect(host, tonumber(port)))
+    assert(socket:send(token))
+  else
+    assert(socket:connect(address))
+  end
+  for _ = 1, 1000 do
+    if bridge:accept() then
+      return socket
+    end
+    ngx.sleep(0.001)
+  end
+  error "the bridge has not seen its own process"
+end
+
+local function by_bridge(loop)
+  local bridge, address, token = core.bridge_new(loop._core)
+  local socket = connect(bridge, address, token)
+  return {
+    wait = function(seconds)
+      socket:settimeouts(1000, 1000, math.ceil(seconds * 1000))
+      local _, err = socket:receiveany(64)
+      return not err or err == "timeout" -- or worker_shutdown_timeout ended it
+    end,
+    rearm = function() bridge:rearm() end,
+    ring = function() bridge:ring() end,
+    close = function() bridge:close() end,
+  }
+end
+
+-- ---- The light thread that drives the loop --------------------------------
+
+-- Its timer lives as long as something waits for this semaphore.
+local function wait_for_end(life)
+  repeat until life:wait(DAY)
+end
+
+-- Returns true when the loop is to be closed, false when another timer is to
+-- take over.
+local function drive(worker)
+  local loop, waker = worker.loop, by_bridge(worker.loop)
+  worker.waker, worker.starting = waker, false
+  while loop._core do
+    local left = DAY
+    Loop.step(loop, 0)
+    reap(worker.ended)
+    if worker.leaving or ngx.worker.exiting() then
+      left = loop._core and leave(worker) or 0
+      if left == 0 then
+        return true
+      end
+    elseif worker.calls >= CALLS_PER_TIMER then
+      return false
+    end
+    waker.rearm()
+    if not waker.wait(left) then
+      return true
+    end
+  end
+  return true
+end
+
+local start
+
+local function drive_once(worker)
+  worker.calls, worker.ended = 0, {}
+  local life = assert(semaphore.new())
+  worker.life = life
+  spawn_thread(wait_for_end, life)
+  local ok, over = pcall(drive, worker)
+  if worker.waker then
+    worker.waker.close()
+    worker.waker = nil
+  end
+  life:post(1)
+  return ok, over
+end
+
+local function run(_, worker)
+  local ok, over
+  if worker.users then
+    ngx.ctx.sipwire_worker = worker -- it is not one of them
+  end
+  repeat
+    ok, over = drive_once(worker)
+    if not ok then
+      ngx.log(ngx.ERR, "sipwire: the loop cannot be driven: ", over)
+      over = ngx.worker.exiting()
+    end
+    if not over and start(worker, ok and 0 or RETRY_INTERVAL) then
+      return
+    end
+  until over
+  worker.over = true
+  Loop.close(worker.loop)
+  give_up_waiting(worker.loop)
+end
+
+function start(worker, delay)
+  local ok, err = ngx.timer.at(delay, run, worker)
+  worker.starting = ok and true or false
+  worker.loop._stepping = false
+  return ok, err
+end
+
+local function ring(worker)
+  if worker.waker then
+    worker.waker.ring()
+  end
+end
+
+-- nginx ends timers early when the worker is to leave: a day is as good as any
+-- time. Where no code is cached, each request has a Lua state of its own that
+-- lives as long as its timers: there this looks whether the request has ended.
+local function watch(premature, worker)
+  if worker.over then
+    return
+  end
+  if worker.users then
+    collectgarbage()
+    worker.leaving = next(worker.users) == nil
+  end
+  worker.leaving = worker.leaving or premature
+  if worker.leaving then
+    ring(worker)
+  end
+  if not premature then
+    ngx.timer.at(worker.users and CHECK_INTERVAL or DAY, watch, worker)
+  end
+end
+
+-- ---- The worker's loop ----------------------------------------------------
+
+local function run_task(_, loop, fn, ...)
+  if loop._core then
+    loop:_try(nil, "task", fn, ...)
+  end
+end
+
+local methods = {}
+
+--- As a timer of nginx: a coroutine would end with the request that made it.
+function methods:spawn(fn, ...)
+  options.fn(fn, "spawn")
+  self:_check()
+  local ok, err = ngx.timer.at(0, run_task, self, fn, ...)
+  if not ok then
+    raise("spawn: %s", err)
+  end
+end
+
+function methods.run()
+  raise("run() in nginx: the worker runs its loop already")
+end
+
+function methods.step()
+  raise("step() in nginx: the worker runs its loop already")
+end
+
+function methods:close()
+  local ok, err, code = Loop.close(self)
+  ring(self._worker)
+  give_up_waiting(self)
+  return ok, err, code
+end
+
+-- Whether this Lua state is the worker's and not that of a request, as they are
+-- where no code is cached. (The first such request's is kept as well.)
+local stays = false
+
+local function new_worker()
+  local first = core.bridge_first(ngx.config.subsystem == "http" and 0 or 1)
+  stays = stays or first or ngx.get_phase() == "init_worker"
+  local loop = loops.new { on_error = log_error, on_log = log_line }
+  local worker = { loop = loop, pid = ngx.worker.pid(), calls = 0, ended = {} }
+  loop._in_host, loop._worker, loop._call = true, worker, call
+  for name, method in pairs(methods) do
+    rawset(loop, name, method)
+  end
+  if not stays then
+    worker.users = setmetatable({}, { __mode = "k" })
+  end
+  local ok, err = start(worker, 0)
+  if ok then
+    ok, err = ngx.timer.at(worker.users and CHECK_INTERVAL or DAY, watch, worker)
+  end
+  if not ok then
+    Loop.close(loop)
+    raise("loop: %s", err)
+  end
+  return worker
+end
+interpreted(new_worker)
+
+-- A Lua state that does not stay lives until what is in ngx.ctx is gone.
+local function note_user(worker)
+  local ctx = ngx.ctx
+  if not ctx.sipwire_worker then
+    ctx.sipwire_worker = {}
+    worker.users[ctx.sipwire_worker] = true
+  end
+end
+
+local current -- worker
+
+--- The worker's loop, which is made when it is first asked for. All that
+--- sipwire does in nginx happens on it unless told otherwise.
+---@return sipwire.Loop
+function nginx.loop()
+  local worker = current
+  if ngx.get_phase() == "init" then
+    raise("loop: init_by_lua runs before nginx forks its workers: use "
+      .. "init_worker_by_lua or a request")
+  elseif not worker or worker.pid ~= ngx.worker.pid() or
+    not worker.loop._core then
+    if ngx.worker.exiting() then
+      raise("loop: the worker is leaving")
+    end
+    worker = new_worker()
+    current = worker
+  elseif not worker.starting and worker.life:count() >= 0 then
+    ngx.log(ngx.ERR, "sipwire: the loop's light thread was ended, as ",
+      "ngx.exit() in a callback does; starting another")
+    start(worker, 0)
+  end
+  if worker.users then
+    note_user(worker)
+  end
+  return worker.loop
+end
+
+local waits = { rewrite = true, server_rewrite = true, access = true,
+  content = true, timer = true, preread = true, ssl_cert = true,
+  ssl_session_fetch = true, ssl_client_hello = true }
+
+loops.set_default(nginx.loop)
+
+task.host(function()
+  if waits[ngx.get_phase()] then
+    return setmetatable({ loop = nginx.loop() }, Waiter)
+  end
+end)
+
+return nginx
