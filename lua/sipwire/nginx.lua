@@ -7,6 +7,8 @@
 -- loop goes on with the next event. A timer's memory grows by some bytes with
 -- each light thread, so another timer takes over now and then.
 
+local ffi = require "ffi"
+
 local core = require "sipwire.core"
 local interpreted = require "sipwire.interpreted"
 local loops = require "sipwire.loop"
@@ -19,14 +21,23 @@ local ngx, Loop = ngx, loops.Loop
 local spawn_thread, wait_thread = ngx.thread.spawn, ngx.thread.wait
 local unpack = table.unpack or unpack
 
-local DAY = 86400
+local LONG = 1728000 -- seconds; nginx counts milliseconds in 31 bits
 local CALLS_PER_TIMER = 10000
 local LEAVING_TIME = 0.8 -- seconds for closing handshakes
 local QUIET_TIME = 0.2   -- of these, when only disposed transports are left
 local RETRY_INTERVAL = 1
 local CHECK_INTERVAL = 0.2 -- where no code is cached
 
-local nginx = {}
+--- nginx as a host of sipwire. Once this is loaded, sipwire's default loop is
+--- the worker's, and what waits in a task waits in requests and timers as well.
+---@class sipwire.nginx
+---@field native boolean true, set before the first use: no thread, but events
+--- of nginx itself, by means that nginx does not promise to keep
+local nginx = { native = false }
+
+-- Whether this Lua state is the worker's and not that of a request, as they are
+-- where no code is cached. (The first such request's is kept as well.)
+local stays = false
 
 -- ---- What waits -----------------------------------------------------------
 
@@ -44,7 +55,7 @@ function Waiter:wait()
   self._semaphore = sema
   waiters[self] = true
   repeat
-    local _, why = sema:wait(DAY)
+    local _, why = sema:wait(LONG)
     if why and why ~= "timeout" then
       raise("cannot wait here: %s", why)
     end
@@ -189,20 +200,61 @@ local function by_bridge(loop)
   }
 end
 
+-- The versions it was looked at for. The watches are kept: nginx may have
+-- fetched events for one that is closed.
+local OLDEST, NEWEST = 1017005, 1029999
+local watches = {}
+
+local function by_nginx(loop)
+  local version = ngx.config.nginx_version
+  if version < OLDEST or version > NEWEST then
+    return nil
+  end
+  local sema = assert(semaphore.new())
+  local address = tonumber(ffi.cast("uintptr_t", sema.sem))
+  local watch = core.nginx_watch(loop._core, address,
+    ("ngx_%s_lua_ffi_sema_post"):format(ngx.config.subsystem))
+  if not watch then
+    return nil
+  end
+  watches[#watches + 1] = { watch, sema }
+  return {
+    wait = function(seconds)
+      local ok, err = sema:wait(seconds)
+      return ok or err == "timeout"
+    end,
+    rearm = function() assert(watch:rearm(), "nginx takes no descriptor") end,
+    ring = function() sema:post(1) end,
+    close = function() end,
+  }
+end
+
+-- A Lua state that does not stay would take its watch along.
+local function new_waker(worker)
+  if nginx.native and stays then
+    worker.native = worker.native or by_nginx(worker.loop)
+    if worker.native then
+      return worker.native
+    end
+    ngx.log(ngx.WARN, "sipwire: no native events with this nginx")
+  end
+  return by_bridge(worker.loop)
+end
+
 -- ---- The light thread that drives the loop --------------------------------
 
 -- Its timer lives as long as something waits for this semaphore.
 local function wait_for_end(life)
-  repeat until life:wait(DAY)
+  repeat until life:wait(LONG)
 end
 
 -- Returns true when the loop is to be closed, false when another timer is to
 -- take over.
 local function drive(worker)
-  local loop, waker = worker.loop, by_bridge(worker.loop)
+  local loop, waker = worker.loop, new_waker(worker)
   worker.waker, worker.starting = waker, false
   while loop._core do
-    local left = DAY
+    local left = LONG
     Loop.step(loop, 0)
     reap(worker.ended)
     if worker.leaving or ngx.worker.exiting() then
@@ -286,7 +338,7 @@ local function watch(premature, worker)
     ring(worker)
   end
   if not premature then
-    ngx.timer.at(worker.users and CHECK_INTERVAL or DAY, watch, worker)
+    ngx.timer.at(worker.users and CHECK_INTERVAL or LONG, watch, worker)
   end
 end
 
@@ -325,10 +377,6 @@ function methods:close()
   return ok, err, code
 end
 
--- Whether this Lua state is the worker's and not that of a request, as they are
--- where no code is cached. (The first such request's is kept as well.)
-local stays = false
-
 local function new_worker()
   local first = core.bridge_first(ngx.config.subsystem == "http" and 0 or 1)
   stays = stays or first or ngx.get_phase() == "init_worker"
@@ -343,7 +391,7 @@ local function new_worker()
   end
   local ok, err = start(worker, 0)
   if ok then
-    ok, err = ngx.timer.at(worker.users and CHECK_INTERVAL or DAY, watch, worker)
+    ok, err = ngx.timer.at(worker.users and CHECK_INTERVAL or LONG, watch, worker)
   end
   if not ok then
     Loop.close(loop)

@@ -93,6 +93,28 @@ packages() {
   allow_services
 }
 
+# nginx with Lua wants OpenResty's LuaJIT, which cannot be installed beside
+# Debian's: its packages are only unpacked, into build/nginx-lua.
+nginx_lua() {
+  local folder=$here/../../build/nginx-lua names=(libnginx-mod-http-lua
+    libnginx-mod-http-ndk lua-resty-core lua-resty-lrucache libluajit2-5.1-2)
+  if [ -e "$folder/complete" ]; then
+    say "nginx-lua is here"
+    return
+  fi
+  say "unpacking ${names[*]}"
+  rm -rf "$folder" && mkdir -p "$folder/packages"
+  (
+    cd "$folder/packages"
+    apt-get -qq download "${names[@]}" 2>"$folder/log" || {
+      apt update && apt-get -qq download "${names[@]}"
+    }
+    for package in *.deb; do dpkg -x "$package" "$folder"; done
+  )
+  rm -r "$folder/packages"
+  touch "$folder/complete"
+}
+
 # node_peers FOLDER
 node_peers() {
   cd "$here/../$1"
@@ -119,6 +141,7 @@ build)
 test)
   need_node test
   packages "${test[@]}"
+  nginx_lua
   node_peers support/node
   ;;
 bench)

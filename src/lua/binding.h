@@ -32,6 +32,7 @@ void sw_lua_open_transport(lua_State *L);
 void sw_lua_open_listener(lua_State *L);
 void sw_lua_open_timer(lua_State *L);
 void sw_lua_open_bridge(lua_State *L);
+void sw_lua_open_nginx(lua_State *L);
 
 /* sw_lua_metatable makes a metatable whose methods are |methods|; a "__gc"
    among them is the finalizer. */

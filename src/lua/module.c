@@ -292,6 +292,7 @@ int luaopen_sipwire_core(lua_State *L) {
   sw_lua_open_listener(L);
   sw_lua_open_timer(L);
   sw_lua_open_bridge(L);
+  sw_lua_open_nginx(L);
   set_constant(L, "STATE", SIPWIRE_EVENT_STATE);
   set_constant(L, "CONNECT_DONE", SIPWIRE_EVENT_CONNECT_DONE);
   set_constant(L, "DISCONNECT_DONE", SIPWIRE_EVENT_DISCONNECT_DONE);
