@@ -39,6 +39,7 @@ local pure_headers = words [[
   ctype.h errno.h float.h inttypes.h limits.h stdalign.h stdarg.h stdbool.h
   stddef.h stdint.h stdlib.h stdnoreturn.h string.h arpa/inet.h netinet/in.h ]]
 local lua_headers = words "lua.h lauxlib.h lualib.h luajit.h"
+local nginx_headers = words "dlfcn.h fcntl.h unistd.h" -- src/lua/nginx.c
 local c_headers = words [[
   assert.h ctype.h errno.h float.h inttypes.h limits.h math.h stdarg.h
   stdbool.h stddef.h stdint.h stdio.h stdlib.h string.h ]]
@@ -92,7 +93,8 @@ local function faults(path, text)
     elseif binding then
       local here = own and lfs.attributes("src/lua/" .. name)
       if not (here or name == "sipwire.h" or lua_headers[name] or
-              quote == "<" and c_headers[name]) then
+              quote == "<" and (c_headers[name] or
+                                stem == "nginx" and nginx_headers[name])) then
         fault("is binding, includes", name)
       end
     elseif is_pure then

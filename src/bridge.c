@@ -203,11 +203,19 @@ static bool is_own_process(int fd) {
          peer.pid == getpid();
 }
 
+/* A free place, or that of one who has said nothing for long. */
+static struct guest *guest_place(struct sipwire_bridge *bridge) {
+  for (size_t i = 0; i < GUESTS; i++)
+    if (bridge->guests[i].fd < 0)
+      return &bridge->guests[i];
+  return &bridge->guests[bridge->next_guest++ % GUESTS];
+}
+
 static void guest_let_in(struct sipwire_bridge *bridge, int fd) {
-  struct guest *guest = &bridge->guests[bridge->next_guest++ % GUESTS];
+  struct guest *guest = guest_place(bridge);
   int yes = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-  close_fd(&guest->fd); /* one that has said nothing for long */
+  close_fd(&guest->fd);
   guest->fd = fd;
   guest->length = 0;
 }
