@@ -441,6 +441,9 @@ static void survives_a_lack_of_descriptors(void) {
 
 int main(void) {
   unsigned threads_before = threads();
+#ifdef __SANITIZE_THREAD__
+  threads_before++; /* its own, from the first thread on */
+#endif
   unsigned open_before = 0;
   for (int round = 0; round < 2; round++) { /* the first may open some for good */
     RUN(comes_when_the_loop_has_to_step);
@@ -463,9 +466,9 @@ int main(void) {
       open_before = descriptors();
   }
   int64_t until = now_ms() + scaled(LIMIT_MS);
-  while (threads() != threads_before && now_ms() < until)
+  while (threads() > threads_before && now_ms() < until)
     sched_yield(); /* joined ones are still seen for a moment */
-  CHECK_INT(threads(), threads_before);
+  CHECK(threads() <= threads_before);
   CHECK_INT(descriptors(), open_before);
   return test_summary("test_bridge");
 }
