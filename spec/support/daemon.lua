@@ -6,8 +6,9 @@
 --   PORT and SECURE_PORT in it become ports, DIR the directory
 -- daemon.openresty(config [, options]) -> d
 --   nginx with lua-nginx-module and sipwire for it; options: workers = n (1),
---   main = what stands outside of http { }, files as above; workers run as
---   nobody if the spec runs as root
+--   main = what stands outside of http { }, env = variables of the master,
+--   lua_path = more of it, files as above; workers run as nobody if the spec
+--   runs as root
 --   d:get(path [, limit]) -> body, head   d:ask(path) -> request, whose :answer
 --   does the rest of it   d:workers() -> pids of those that are not leaving
 -- daemon.tinyproxy([config]) -> d           more lines of its configuration
@@ -95,7 +96,7 @@ http {
   access_log off;
   client_body_temp_path DIR; proxy_temp_path DIR; fastcgi_temp_path DIR;
   uwsgi_temp_path DIR; scgi_temp_path DIR;
-  lua_package_path "ROOT/lua/?.lua;ROOT/?.lua;FOLDER/share/lua/5.1/?.lua;;";
+  lua_package_path "ROOT/lua/?.lua;ROOT/?.lua;%s;FOLDER/share/lua/5.1/?.lua;;";
   lua_package_cpath "BUILD/lua/lua5.1/?.so;;";
   %s
 }
@@ -153,14 +154,15 @@ function M.openresty(config, options)
   local root = uv.getuid() == 0
   assert(uv.fs_chmod(d.dir, 493)) -- 755: the workers read files there
   local text = openresty:format(root and "user nobody nogroup;" or "",
-    options.workers or 1, options.main or "", config)
+    options.workers or 1, options.main or "", options.lua_path or "", config)
   text = text:gsub("FOLDER", folder):gsub("ROOT", helper.root)
     :gsub("BUILD", os.getenv "SIPWIRE_BUILD" or helper.root .. "/build/dev")
   write(d, options.files or {})
   write(d, { ["nginx.conf"] = text })
+  local variables = { LD_LIBRARY_PATH = folder .. "/lib/x86_64-linux-gnu" }
+  for name, value in pairs(options.env or {}) do variables[name] = value end
   return start(d, { "/usr/sbin/nginx", "-e", "stderr", "-p", d.dir, "-c",
-    d.dir .. "/nginx.conf",
-    env = { LD_LIBRARY_PATH = folder .. "/lib/x86_64-linux-gnu" } }, d.port)
+    d.dir .. "/nginx.conf", env = variables }, d.port)
 end
 
 local tinyproxy = [[
