@@ -468,7 +468,8 @@ SIPWIRE_API void sipwire_timer_free(struct sipwire_timer *timer);
 /* For hosts that can wait for a stream socket but for no other descriptor,
    such as nginx's Lua: a thread waits for the loop's descriptor in their place
    and writes a byte to a socket of theirs.  It uses no processor time while
-   the loop is idle, and touches nothing of the loop. */
+   the loop is idle, touches nothing of the loop, and runs on the processor
+   where the host was seen last. */
 struct sipwire_bridge;
 
 /* sipwire_bridge_new opens a local address where the host is to connect: a

@@ -10,6 +10,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -51,6 +52,7 @@ struct sipwire_bridge {
   sem_t rearmed;
   atomic_bool fired; /* the thread waits for |rearmed| */
   atomic_bool stop;
+  atomic_int host_cpu;
 };
 
 static void close_fd(int *fd) {
@@ -83,13 +85,29 @@ static void ring(struct sipwire_bridge *bridge) {
   (void)ignored;
 }
 
+/* To wake a core that sleeps takes longer than all else here: the thread goes
+   where the host was seen last.  Where that is not allowed it stays. */
+static void follow_host(struct sipwire_bridge *bridge, int *cpu) {
+  int host_cpu = atomic_load(&bridge->host_cpu);
+  cpu_set_t set;
+  if (host_cpu == *cpu || host_cpu < 0 || host_cpu >= CPU_SETSIZE)
+    return;
+  *cpu = host_cpu;
+  CPU_ZERO(&set);
+  CPU_SET((size_t)host_cpu, &set);
+  sched_setaffinity(0, sizeof set, &set); /* of this thread alone */
+}
+
 static void *watch(void *arg) {
   struct sipwire_bridge *bridge = arg;
+  int cpu = -1;
+  follow_host(bridge, &cpu);
   while (wait_for_loop(bridge)) {
     atomic_store(&bridge->fired, true);
     ring(bridge);
     while (sem_wait(&bridge->rearmed) && errno == EINTR)
       continue;
+    follow_host(bridge, &cpu);
   }
   return NULL;
 }
@@ -323,12 +341,16 @@ int sipwire_bridge_accept(struct sipwire_bridge *bridge) {
   if (bridge->host_fd < 0)
     return 0;
   stop_listening(bridge);
+  atomic_store(&bridge->host_cpu, sched_getcpu());
   return thread_start(bridge) ? 1 : SIPWIRE_ENOMEM;
 }
 
 int sipwire_bridge_rearm(struct sipwire_bridge *bridge) {
   if (forked(bridge))
     return SIPWIRE_EFORK;
+  if (!atomic_load(&bridge->fired))
+    return 0;
+  atomic_store(&bridge->host_cpu, sched_getcpu());
   if (atomic_exchange(&bridge->fired, false))
     sem_post(&bridge->rearmed);
   return 0;

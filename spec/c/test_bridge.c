@@ -371,6 +371,51 @@ static void blocks_all_signals_in_its_thread(void) {
   close_bridge(fd);
 }
 
+/* The only thread that is not this one. */
+static pid_t other_thread(void) {
+  struct dirent *entry;
+  pid_t found = 0;
+  DIR *folder = opendir("/proc/self/task");
+  while ((entry = readdir(folder)))
+    if (atoi(entry->d_name) != getpid() && atoi(entry->d_name) > found)
+      found = atoi(entry->d_name);
+  closedir(folder);
+  return found;
+}
+
+static bool runs_on(pid_t thread, int cpu) {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return !sched_getaffinity(thread, sizeof set, &set) &&
+         CPU_COUNT(&set) == 1 && CPU_ISSET((size_t)cpu, &set);
+}
+
+/* Each of the processors we may use, in turn. */
+static void follows_its_host(void) {
+  cpu_set_t ours, one, now;
+  CHECK_INT(sched_getaffinity(0, sizeof ours, &ours), 0);
+  int fd = open_bridge(NULL);
+  CHECK_INT(accept_in_time(), 1);
+  pid_t thread = other_thread();
+  for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+    if (!CPU_ISSET((size_t)cpu, &ours))
+      continue;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)cpu, &one);
+    CHECK_INT(sched_setaffinity(0, sizeof one, &one), 0);
+    settle(fd);
+    struct sipwire_timer *timer = timer_in(0);
+    CHECK_INT(byte_in_time(fd), 1);
+    CHECK_INT(sipwire_bridge_rearm(bridge), 0);
+    CHECK_INT(byte_in_time(fd), 1); /* it has moved by now */
+    CHECK(runs_on(thread, cpu));
+    sipwire_timer_free(timer);
+  }
+  CHECK_INT(sched_setaffinity(0, sizeof ours, &ours), 0);
+  CHECK(!sched_getaffinity(0, sizeof now, &now) && CPU_EQUAL(&now, &ours));
+  close_bridge(fd);
+}
+
 static void is_refused_in_a_forked_child(void) {
   struct stat about;
   char path[128];
@@ -459,6 +504,7 @@ int main(void) {
     RUN(outlives_its_loop);
     RUN(leaves_nothing_before_its_host_came);
     RUN(blocks_all_signals_in_its_thread);
+    RUN(follows_its_host);
     RUN(is_refused_in_a_forked_child);
     RUN(survives_a_lack_of_threads);
     RUN(survives_a_lack_of_descriptors);
