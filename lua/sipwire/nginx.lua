@@ -22,7 +22,7 @@ local spawn_thread, wait_thread = ngx.thread.spawn, ngx.thread.wait
 local unpack = table.unpack or unpack
 
 local LONG = 1728000 -- seconds; nginx counts milliseconds in 31 bits
-local CALLS_PER_TIMER = 10000
+local CALLS_PER_TIMER = 1000
 local LEAVING_TIME = 0.8 -- seconds for closing handshakes
 local QUIET_TIME = 0.2   -- of these, when only disposed transports are left
 local RETRY_INTERVAL = 1
