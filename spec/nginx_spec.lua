@@ -340,6 +340,29 @@ describe("sipwire in nginx #slow", function()
       server.connections[1].received > 150 end, "a message")
   end)
 
+  local function with_bridge(body)
+    return start { http = ([[init_by_lua_block {
+      local core, calls = require "sipwire.core", 0
+      local bridge_new = core.bridge_new
+      core.bridge_new = function(loop) calls = calls + 1 %s end }]])
+      :format(body) }
+  end
+
+  it("goes through a port where it can make no file", function()
+    local d = with_bridge 'return bridge_new(loop, "/nonexistent")'
+    local server = peer()
+    for _ = 1, 2 do
+      assert.are.equal("text", (d:get("/echo?text=text&server=" .. server:url())))
+    end
+  end)
+
+  it("tries again when a bridge cannot be made", function()
+    local d = with_bridge 'if calls < 3 then error "none" end return bridge_new(loop)'
+    local server = peer()
+    assert.are.equal("text", (d:get("/echo?text=text&server=" .. server:url())))
+    assert(d.process.stderr:find "the loop cannot be driven: [^\n]*none")
+  end)
+
   it("waits nowhere where nginx cannot", function()
     local d = start { http = [[init_by_lua_block {
       function try_it() require "sipwire.nginx" return select(2,

@@ -25,7 +25,7 @@ local LONG = 1728000 -- seconds; nginx counts milliseconds in 31 bits
 local CALLS_PER_TIMER = 1000
 local LEAVING_TIME = 0.8 -- seconds for closing handshakes
 local QUIET_TIME = 0.2   -- of these, when only disposed transports are left
-local RETRY_INTERVAL = 1
+local RETRY_INTERVAL = 0.5
 local CHECK_INTERVAL = 0.2 -- where no code is cached
 
 --- nginx as a host of sipwire. Once this is loaded, sipwire's default loop is
@@ -254,7 +254,7 @@ local function wait_for_end(life)
 end
 
 -- Returns true when the loop is to be closed, false when another timer is to
--- take over.
+-- take over. Errors are such as no descriptors left.
 local function drive(worker)
   local loop, waker = worker.loop, new_waker(worker)
   worker.waker, worker.starting = waker, false
@@ -278,12 +278,11 @@ local function drive(worker)
   return true
 end
 
-local start
-
 local function drive_once(worker)
-  worker.calls, worker.ended = 0, {}
   local life = assert(semaphore.new())
-  worker.life = life
+  worker.starting, worker.life = true, life
+  worker.calls, worker.ended = 0, {}
+  worker.loop._stepping = false -- as ngx.exit() in a callback left it
   spawn_thread(wait_for_end, life)
   local ok, over = pcall(drive, worker)
   if worker.waker then
@@ -294,18 +293,21 @@ local function drive_once(worker)
   return ok, over
 end
 
+local start
+
 local function run(_, worker)
-  local ok, over
   if worker.users then
     ngx.ctx.sipwire_worker = worker -- it is not one of them
   end
   repeat
-    ok, over = drive_once(worker)
+    local ok, over = drive_once(worker)
     if not ok then
       ngx.log(ngx.ERR, "sipwire: the loop cannot be driven: ", over)
       over = ngx.worker.exiting()
-    end
-    if not over and start(worker, ok and 0 or RETRY_INTERVAL) then
+      if not over then
+        ngx.sleep(RETRY_INTERVAL)
+      end
+    elseif not over and start(worker) then
       return
     end
   until over
@@ -314,10 +316,9 @@ local function run(_, worker)
   give_up_waiting(worker.loop)
 end
 
-function start(worker, delay)
-  local ok, err = ngx.timer.at(delay, run, worker)
+function start(worker)
+  local ok, err = ngx.timer.at(0, run, worker)
   worker.starting = ok and true or false
-  worker.loop._stepping = false
   return ok, err
 end
 
@@ -394,7 +395,7 @@ local function new_worker()
   if not stays then
     worker.users = setmetatable({}, { __mode = "k" })
   end
-  local ok, err = start(worker, 0)
+  local ok, err = start(worker)
   if ok then
     ok, err = ngx.timer.at(worker.users and CHECK_INTERVAL or LONG, watch, worker)
   end
@@ -435,7 +436,7 @@ function nginx.loop()
   elseif not worker.starting and worker.life:count() >= 0 then
     ngx.log(ngx.ERR, "sipwire: the loop's light thread was ended, as ",
       "ngx.exit() in a callback does; starting another")
-    start(worker, 0)
+    start(worker)
   end
   if worker.users then
     note_user(worker)
