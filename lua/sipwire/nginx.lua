@@ -230,7 +230,8 @@ local function by_nginx(loop)
       end
       sema:post(1)
     end,
-    close = function() end,
+    close = function() end, -- the next timer uses it too
+    finish = function() watch:close() end,
   }
 end
 
@@ -248,7 +249,8 @@ end
 
 -- ---- The light thread that drives the loop --------------------------------
 
--- Its timer lives as long as something waits for this semaphore.
+-- As long as this waits, the timer's other light threads live as well: what
+-- ends one from outside, ngx.exit() in a callback, ends all.
 local function wait_for_end(life)
   repeat until life:wait(LONG)
 end
@@ -312,6 +314,9 @@ local function run(_, worker)
     end
   until over
   worker.over = true
+  if worker.native then
+    worker.native.finish()
+  end
   Loop.close(worker.loop)
   give_up_waiting(worker.loop)
 end
@@ -328,8 +333,8 @@ local function ring(worker)
   end
 end
 
--- nginx ends timers early when the worker is to leave: a day is as good as any
--- time. Where no code is cached, each request has a Lua state of its own that
+-- nginx ends timers early when the worker is to leave, however long they are
+-- meant to last. Where no code is cached, each request has a Lua state of its own that
 -- lives as long as its timers: there this looks whether the request has ended.
 local function watch(premature, worker)
   if worker.over then
