@@ -488,6 +488,10 @@ static void wait_and_read(struct sipwire_loop *loop, int timeout_ms) {
     timeout_ms = QUIET_MS;
   }
   run_uv(loop, timeout_ms);
+  /* After a read libwebsockets wants a turn to think.  A host would come back
+     for that alone: it costs less here. */
+  if (loop->timer_fd >= 0 && uv_backend_timeout(&loop->uv) == 0)
+    run_uv(loop, 0);
   loop->quiet = (timeout_ms == 0 || loop->waited) && !work_waits(loop);
 }
 
