@@ -98,6 +98,14 @@ describe("it_async", function()
         t = sipwire.new { server = server.url }
         t:connect()
         specs.run_until(function() return peer and t:is_connected() end)
+        local waits
+        sipwire.spawn(function()
+          local c = assert(sipwire.open { server = old.url })
+          waits = true
+          c:receive() -- until it is disposed
+          fired = "receiver"
+        end)
+        specs.run_until(function() return waits end)
         sipwire.timer(0.001, function() fired = "timer" end)
         sipwire.defer(function() fired = "defer" end)
         sipwire.spawn(function() sipwire.sleep(0.001) fired = "task" end)

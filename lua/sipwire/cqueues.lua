@@ -58,7 +58,7 @@ end
 
 -- cqueues must forget a descriptor before it is closed.
 function Host:close()
-  cqueues.cancel(self.loop:pollfd())
+  cqueues.cancel(self.fd)
   self:update(false)
 end
 
@@ -112,7 +112,7 @@ function module.attach(controller, loop)
   if not host then
     host = setmetatable({
       name = "cqueues", loop = loop, controller = controller, alive = false,
-      pumping = false,
+      pumping = false, fd = loop:pollfd(),
     }, Host)
     loop._host, attached[controller] = host, loop
     loop:_tell_host()
