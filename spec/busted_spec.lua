@@ -98,6 +98,14 @@ describe("it_async", function()
         t = sipwire.new { server = server.url }
         t:connect()
         specs.run_until(function() return peer and t:is_connected() end)
+        local waits
+        sipwire.spawn(function()
+          local c = assert(sipwire.open { server = old.url })
+          waits = true
+          c:receive() -- until it is disposed
+          fired = "receiver"
+        end)
+        specs.run_until(function() return waits end)
         sipwire.timer(0.001, function() fired = "timer" end)
         sipwire.defer(function() fired = "defer" end)
         sipwire.spawn(function() sipwire.sleep(0.001) fired = "task" end)
@@ -108,6 +116,8 @@ describe("it_async", function()
         sipwire.sleep(0.02)
         assert.is_nil(fired)
         assert.is_nil(next(loop._live))
+        local own = next(loop._tasks)
+        assert.is_nil(next(loop._tasks, own))
         assert.equal("Disconnected", t.state)
         assert.matches("disposed", tostring(t))
         assert.matches("disposed", tostring(peer))

@@ -137,15 +137,19 @@ end	true
       print((controller:loop()))
     end]]))
 
-  it("ends when what is left is stopped by a coroutine", prints("true\n", [[
-    attach(controller)
-    local server, timer = listen(), sipwire.timer(600, print)
-    controller:wrap(function()
-      cqueues.sleep(0.01)
-      server:close()
-      timer:stop()
-    end)
-    print((controller:loop()))]]))
+  for _, left in ipairs {
+    "sipwire.timer(600, print)", "listen()", "listen() left:close() left = " ..
+      "sipwire.timer(600, print)" } do
+    it("ends when a coroutine ends what is left: " .. left, prints("true\n", [[
+      attach(controller)
+      local left = ]] .. left .. [[
+
+      controller:wrap(function()
+        cqueues.sleep(0.01);
+        (left.stop or left.close)(left)
+      end)
+      print((controller:loop()))]]))
+  end
 
   it("ends when a coroutine closes the loop", prints("true\n", [[
     local loop = attach(controller, sipwire.loop())

@@ -38,8 +38,8 @@ local function pump(self)
   local loop = self.loop
   pumps[coroutine.running()] = true
   while self.alive do
-    cqueues.poll(loop, self.changed)
-    if self.alive then
+    cqueues.poll(loop)
+    if loop._core then
       loop._failure = false
       loop:step(0)
       check_failure(self)
@@ -50,9 +50,7 @@ end
 
 function Host:update(alive)
   self.alive = alive
-  if not alive then
-    self.changed:signal()
-  elseif not self.pumping then
+  if alive and not self.pumping then
     self.pumping = true
     self.controller:wrap(pump, self)
   end
@@ -60,7 +58,7 @@ end
 
 -- cqueues must forget a descriptor before it is closed.
 function Host:close()
-  cqueues.cancel(self.loop:pollfd())
+  cqueues.cancel(self.fd)
   self:update(false)
 end
 
@@ -114,7 +112,7 @@ function module.attach(controller, loop)
   if not host then
     host = setmetatable({
       name = "cqueues", loop = loop, controller = controller, alive = false,
-      pumping = false, changed = condition.new(),
+      pumping = false, fd = loop:pollfd(),
     }, Host)
     loop._host, attached[controller] = host, loop
     loop:_tell_host()

@@ -27,7 +27,6 @@ local function on_readable(self)
   loop._failure = false
   loop:step(0)
   if loop._failure then
-    loop._failure = false
     error("sipwire.luv: a callback failed, see above", 0)
   end
 end

@@ -18,6 +18,11 @@ local uv = require "luv" -- for the time
 local host = require("spec.support.hosts." .. arg[1])
 local scale = tonumber(os.getenv "SIPWIRE_TIME_SCALE") or 1
 
+if os.getenv "SIPWIRE_GC_STRESS" == "1" then
+  collectgarbage("setpause", 0)
+  collectgarbage("setstepmul", 400)
+end
+
 local function now()
   return uv.hrtime() / 1e9
 end
