@@ -1,0 +1,619 @@
+-- SPDX-License-Identifier: MIT
+-- Messages: where their header fields are, what these say, changes of them.
+--
+-- Design notes. Reading notes where lines end and colons are, in three arrays:
+-- searches for single characters are what Lua is fast at. Values are cut out and
+-- read when they are first asked for, and kept in `fields`. The first change
+-- cuts out all values; from then on the arrays of names and values are the
+-- message.
+
+local check = require "sipwire.sip.check"
+local names = require "sipwire.sip.names"
+local raise = require "sipwire.raise"
+local scan = require "sipwire.sip.scan"
+local uris = require "sipwire.sip.uri"
+local values = require "sipwire.sip.values"
+
+local byte, find, match, sub = string.byte, string.find, string.match,
+  string.sub
+local known, written = names.known, names.written
+local rawget, setmetatable = rawget, setmetatable
+
+local messages = {}
+
+local TAB, LF, CR, SPACE = 9, 10, 13, 32
+
+--- A request or a response. Its fields can only be read; each is read from the
+--- text when it is first asked for. A header field that is not there, or makes
+--- no sense, is nil; of those that stand for themselves the first one counts.
+--- `tostring(m)` is the very text that was parsed, until something is changed.
+---@class sipwire.sip.Message
+---@field is_request boolean
+---@field method? string of a request
+---@field uri? sipwire.sip.Uri of a request
+---@field status? integer of a response
+---@field reason? string of a response
+---@field version string "SIP/2.0"
+---@field body string "" if there is none
+---@field warnings string[] what strict parsing rejects, and what was put right
+---@field via? sipwire.sip.Via[]
+---@field from? sipwire.sip.Address
+---@field to? sipwire.sip.Address
+---@field contact? sipwire.sip.Address[]
+---@field route? sipwire.sip.Address[]
+---@field record_route? sipwire.sip.Address[]
+---@field path? sipwire.sip.Address[]
+---@field service_route? sipwire.sip.Address[]
+---@field p_asserted_identity? sipwire.sip.Address[]
+---@field refer_to? sipwire.sip.Address
+---@field cseq? sipwire.sip.CSeq
+---@field call_id? string
+---@field www_authenticate? sipwire.sip.Auth[]
+---@field proxy_authenticate? sipwire.sip.Auth[]
+---@field authorization? sipwire.sip.Auth[]
+---@field proxy_authorization? sipwire.sip.Auth[]
+---@field max_forwards? integer
+---@field content_length? integer
+---@field expires? integer
+---@field min_expires? integer
+---@field retry_after? integer seconds
+---@field content_type? sipwire.sip.MediaType
+---@field event? sipwire.sip.Event
+---@field allow? string[]
+---@field supported? string[]
+---@field require? string[]
+---@field unsupported? string[]
+---@field proxy_require? string[]
+---@field accept? string[]
+local Message = {}
+
+-- ---- Where things are ---------------------------------------------------------
+
+-- What to make of a line that does not begin with one of the common names, as
+-- field number `count` + 1. Returns the field's name in lower case, if it is
+-- one; or extends the field before, if that goes on here; or makes a note.
+local function odd_line(self, count, at, colon, stop)
+  local text = self.text
+  local first = byte(text, at)
+  if first == SPACE or first == TAB then
+    if count > 0 and self.stops[count] == at - 1 then
+      self.stops[count] = stop
+      self.folded = true
+      return nil
+    end
+  elseif colon < stop then
+    local name = match(text, "^([^%s:]+)[ \t]*:", at)
+    if name then
+      local id = names.canonical(name)
+      if name ~= written[id] then
+        self.spelled[count + 1] = name
+      end
+      return id
+    end
+  end
+  self.odd[#self.odd + 1] = at
+end
+
+-- Finds the header fields, beginning at `at`, and the body.
+local function index(self, at)
+  local text = self.text
+  local beyond = #text + 1
+  local ids, colons, stops = self.ids, self.colons, self.stops
+  local count, colon = 0, at - 1
+  while at < beyond do
+    local stop = find(text, "\n", at, true) or beyond
+    if colon < at then
+      colon = find(text, ":", at, true) or beyond
+    end
+    local name = colon < stop and sub(text, at, colon - 1)
+    local id = known[name]
+    if id then
+      count = count + 1
+      if written[id] ~= name then
+        self.spelled[count] = name
+      end
+      ids[count], colons[count], stops[count] = id, colon, stop
+    elseif stop == at or stop == at + 1 and byte(text, at) == CR then
+      self.body_at = stop + 1
+      break
+    else
+      id = odd_line(self, count, at, colon, stop)
+      if id then
+        count = count + 1
+        ids[count], colons[count], stops[count] = id, colon, stop
+      end
+    end
+    at = stop + 1
+  end
+  self.count = count
+end
+
+-- The value of field `i`: without blanks around it, in one line.
+local function value_of(self, i)
+  local value = self.values[i]
+  if value then
+    return value
+  end
+  local text, from, last = self.text, self.colons[i] + 1, self.stops[i] - 1
+  if byte(text, last) == CR then
+    last = last - 1
+  end
+  local first, second = byte(text, from, from + 1)
+  if first == SPACE then
+    from, first = from + 1, second
+  end
+  value = sub(text, from, last)
+  if self.folded or find(value, "\r", 1, true) then
+    value = scan.unfold(value)
+  end
+  if last >= from and (first <= SPACE or byte(text, last) <= SPACE) then
+    value = scan.trim(value)
+  end
+  self.values[i] = value
+  return value
+end
+messages.value_of = value_of
+
+-- The number of the first field of that name, from `i` on.
+local function seek(self, id, i)
+  local ids = self.ids
+  for at = i, self.count do
+    if ids[at] == id then
+      return at
+    end
+  end
+end
+
+local function name_of(self, i)
+  return self.spelled[i] or written[self.ids[i]]
+end
+
+-- ---- What they say ------------------------------------------------------------
+
+-- The first field of a name.
+local function single(id, read)
+  return function(self)
+    local i = seek(self, id, 1)
+    return i and read(value_of(self, i))
+  end
+end
+
+-- A list from all fields of a name; each may hold several elements, if `cut`.
+local function list(id, read, cut, angles)
+  return function(self)
+    local i = seek(self, id, 1)
+    if not i then
+      return nil
+    end
+    local found = {}
+    repeat
+      local value = value_of(self, i)
+      if cut and find(value, ",", 1, true) then
+        for _, element in ipairs((scan.elements(value, angles))) do
+          found[#found + 1] = read(element)
+        end
+      elseif value ~= "" then
+        found[#found + 1] = read(value)
+      end
+      i = seek(self, id, i + 1)
+    until not i
+    return found
+  end
+end
+
+-- By the name of the message's field.
+local of_header, of_message = {}, {}
+
+local function key_of(id)
+  return (id:gsub("-", "_"))
+end
+
+for id, read in pairs(values.single) do
+  of_header[key_of(id)] = single(id, read)
+end
+for id, read in pairs(values.list) do
+  of_header[key_of(id)] = list(id, read, true, true)
+end
+for id, read in pairs(values.words) do
+  of_header[key_of(id)] = list(id, read, true)
+end
+for id, read in pairs(values.whole) do
+  of_header[key_of(id)] = list(id, read)
+end
+
+function of_message.uri(self)
+  local text = self.uri_text
+  return text and (uris.read(text) or uris.read(match(text, "^<?([^>]*)")))
+end
+
+-- What is more than Content-Length says is not the message's (section 18.3).
+function of_message.body(self)
+  if not self.text then
+    return self.content
+  end
+  local text = sub(self.text, self.body_at)
+  local length = self.content_length
+  return length and length < #text and sub(text, 1, length) or text
+end
+
+function of_message.warnings(self)
+  local texts = {}
+  local message = self.text and self or messages.parse(tostring(self))
+  for i, problem in ipairs(check.message(message, value_of)) do
+    texts[i] = problem.text
+  end
+  return texts
+end
+
+function Message:__index(key)
+  local value = self.fields[key]
+  if value == nil then
+    value = Message[key]
+    if value == nil then
+      local read = of_header[key] or of_message[key]
+      if read then
+        value = read(self)
+        self.fields[key] = value
+      end
+    end
+  end
+  return value
+end
+
+function Message:__newindex(key)
+  raise("a message's '%s' cannot be assigned; set(), add(), remove() and " ..
+    "set_body() change it", tostring(key))
+end
+
+-- ---- Parsing ------------------------------------------------------------------
+
+local methods = {}
+for _, method in ipairs { "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS",
+  "REGISTER", "MESSAGE", "SUBSCRIBE", "NOTIFY", "INFO", "UPDATE", "PRACK",
+  "REFER", "PUBLISH" } do
+  methods[method] = true
+end
+
+-- A start line that is not quite right; nil if it is none. Returns the fields,
+-- and a request's URI as it is written.
+local function odd_start(line)
+  line = scan.trim(line)
+  local version, status, at =
+    match(line, "^([Ss][Ii][Pp]/%d+%.%d+)[ \t]+([1-9]%d%d)()")
+  if version then
+    if not find(line, "^[^ \t]", at) then
+      return { is_request = false, version = version:upper(),
+        status = tonumber(status), reason = scan.trim(sub(line, at)) }
+    end
+    return nil
+  end
+  local blank = match(line, "^.*()[ \t]")
+  version = blank and match(line, "^[Ss][Ii][Pp]/%d+%.%d+$", blank + 1)
+  local method, from = match(line, "^([^ \t]+)[ \t]+()")
+  local uri = version and from < blank and scan.trim(sub(line, from, blank))
+  if uri and uri ~= "" and scan.is_token(method) then
+    return { is_request = true, version = version:upper(), method = method },
+      uri
+  end
+end
+
+-- The start line from `at` to `last`.
+local function start_line(text, at, last)
+  if sub(text, at, at + 7) == "SIP/2.0 " then
+    local a, b, c, blank = byte(text, at + 8, at + 11)
+    if blank == SPACE and a > 48 and a < 58 and b > 47 and b < 58 and
+      c > 47 and c < 58 then
+      return { is_request = false, version = "SIP/2.0",
+        status = a * 100 + b * 10 + c - 5328,
+        reason = sub(text, at + 12, last) }
+    end
+  elseif sub(text, last - 7, last) == " SIP/2.0" then
+    local blank = find(text, " ", at, true)
+    local method = sub(text, at, blank - 1)
+    if blank < last - 8 and (methods[method] or scan.is_token(method)) then
+      local uri = sub(text, blank + 1, last - 8)
+      if not find(uri, " ", 1, true) and not find(uri, "\t", 1, true) then
+        return { is_request = true, version = "SIP/2.0", method = method }, uri
+      end
+    end
+  end
+  return odd_start(sub(text, at, last))
+end
+
+-- A message, however wrong its header fields; nil and where the trouble is if
+-- its start line is none.
+function messages.parse(text)
+  local at = 1
+  local first = byte(text)
+  if first == CR or first == LF then -- section 7.5
+    at = find(text, "[^\r\n]") or #text + 1
+  end
+  local stop = find(text, "\n", at, true) or #text + 1
+  local last = stop - 1
+  if byte(text, last) == CR then
+    last = last - 1
+  end
+  local known_fields, uri = start_line(text, at, last)
+  if not known_fields then
+    return nil, at
+  end
+  local self = { text = text, fields = known_fields, uri_text = uri,
+    start_at = at, start_last = last, body_at = #text + 1, count = 0,
+    ids = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
+    colons = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
+    stops = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
+    values = {}, spelled = {}, odd = {}, folded = false, content = false }
+  index(self, stop + 1)
+  return setmetatable(self, Message)
+end
+
+-- What is wrong: the first error, { code, text, position }, or nil.
+function messages.error(self)
+  for _, problem in ipairs(check.message(self, value_of)) do
+    if not problem.note then
+      return problem
+    end
+  end
+end
+
+-- ---- Reading header fields ----------------------------------------------------
+
+local function canonical(name)
+  if type(name) ~= "string" then
+    raise("a header field's name must be a string, not %s", type(name))
+  end
+  return names.canonical(name)
+end
+
+--- The value of the first header field of that name, without blanks around it
+--- and in one line.
+---@param name string in any case, or its one letter
+---@return string|nil value
+function Message:get(name)
+  local i = seek(self, canonical(name), 1)
+  return i and value_of(self, i)
+end
+
+--- The values of all header fields of that name; they are not cut at commas.
+---@param name string in any case, or its one letter
+---@return string[] values
+function Message:all(name)
+  local found, id = {}, canonical(name)
+  local i = seek(self, id, 1)
+  while i do
+    found[#found + 1] = value_of(self, i)
+    i = seek(self, id, i + 1)
+  end
+  return found
+end
+
+--- Iterates over the header fields in order: the name as it is written, the
+--- value, the long name in lower case.
+---@return fun(): string|nil, string, string
+function Message:each()
+  local i = 0
+  return function()
+    i = i + 1
+    if i <= self.count then
+      return name_of(self, i), value_of(self, i), self.ids[i]
+    end
+  end
+end
+
+-- ---- Changes ------------------------------------------------------------------
+
+-- Text for the wire from what a user gave.
+local function value_text(value, what)
+  local meta = type(value) == "table" and getmetatable(value)
+  if meta and meta.__tostring then
+    value = tostring(value)
+  elseif type(value) == "number" and value % 1 == 0 then
+    value = ("%.0f"):format(value)
+  elseif type(value) ~= "string" then
+    raise("%s must be a string, not %s", what,
+      type(value) == "number" and "a fraction" or type(value))
+  end
+  if find(value, "[\r\n%z]") then
+    raise("%s has a line end or a NUL byte", what)
+  end
+  return value
+end
+messages.value_text = value_text
+
+local function checked(name, value)
+  local id = canonical(name)
+  if not scan.is_token(name) then
+    raise("'%s' is no name of a header field", name)
+  end
+  return id, scan.trim(value_text(value, "the value of '" .. name .. "'"))
+end
+
+local function forget(self, id)
+  local key = key_of(id)
+  self.fields.warnings = nil
+  if of_header[key] then
+    self.fields[key] = nil
+  end
+end
+
+local function insert(self, i, id, name, value)
+  table.insert(self.ids, i, id)
+  table.insert(self.spelled, i, name)
+  table.insert(self.values, i, value)
+  self.count = self.count + 1
+  forget(self, id)
+end
+
+-- Removes the fields of that name, from number `from` on.
+local function drop(self, id, from)
+  local kept = from - 1
+  for i = from, self.count do
+    local keep = self.ids[i] ~= id
+    if keep then
+      kept = kept + 1
+      self.ids[kept], self.spelled[kept], self.values[kept] =
+        self.ids[i], self.spelled[i], self.values[i]
+    end
+  end
+  for i = self.count, kept + 1, -1 do
+    self.ids[i], self.spelled[i], self.values[i] = nil, nil, nil
+  end
+  self.count = kept
+  forget(self, id)
+end
+
+local function replace(self, id, name, value)
+  local i = seek(self, id, 1)
+  if i then
+    drop(self, id, i + 1)
+    self.values[i] = value
+  else
+    insert(self, self.count + 1, id, name, value)
+  end
+end
+
+local function put_length(self)
+  replace(self, "content-length", "Content-Length",
+    ("%d"):format(#self.content))
+end
+
+-- Before a change: all is cut out, the text counts no more.
+local function loosen(self)
+  if self.text then
+    self.content = self.body
+    for i = 1, self.count do
+      self.spelled[i] = name_of(self, i)
+      value_of(self, i)
+    end
+    for i = #self.ids, self.count + 1, -1 do
+      self.ids[i] = nil
+    end
+    self.text = nil
+    if seek(self, "content-length", 1) then
+      put_length(self)
+    end
+  end
+end
+
+local function not_length(id, what)
+  if id == "content-length" then
+    raise("Content-Length cannot be %s: set_body() does it", what)
+  end
+end
+
+--- Puts a header field in the place of all those of that name, or at the end.
+---@param name string
+---@param value string|number|table what tostring() makes text of; a CR, LF or
+--- NUL in it raises
+---@return sipwire.sip.Message self
+function Message:set(name, value)
+  local id, text = checked(name, value)
+  not_length(id, "set")
+  loosen(self)
+  replace(self, id, name, text)
+  return self
+end
+
+--- Adds a header field behind the last one of that name, or at the end.
+---@param name string
+---@param value string|number|table as for set
+---@return sipwire.sip.Message self
+function Message:add(name, value)
+  local id, text = checked(name, value)
+  not_length(id, "added")
+  loosen(self)
+  local at = self.count + 1
+  for i = self.count, 1, -1 do
+    if self.ids[i] == id then
+      at = i + 1
+      break
+    end
+  end
+  insert(self, at, id, name, text)
+  return self
+end
+
+--- Puts a header field before all others.
+---@param name string
+---@param value string|number|table as for set
+---@return sipwire.sip.Message self
+function Message:prepend(name, value)
+  local id, text = checked(name, value)
+  not_length(id, "added")
+  loosen(self)
+  insert(self, 1, id, name, text)
+  return self
+end
+
+--- Removes all header fields of that name.
+---@param name string
+---@return sipwire.sip.Message self
+function Message:remove(name)
+  local id = canonical(name)
+  if seek(self, id, 1) then
+    loosen(self)
+    drop(self, id, 1)
+  end
+  return self
+end
+
+--- Sets the body and Content-Length, and Content-Type if given. An empty body
+--- has no Content-Type.
+---@param text string
+---@param content_type? string
+---@return sipwire.sip.Message self
+function Message:set_body(text, content_type)
+  if type(text) ~= "string" then
+    raise("a body must be a string, not %s", type(text))
+  end
+  if content_type ~= nil then
+    content_type = value_text(content_type, "the content type")
+  end
+  loosen(self)
+  if text == "" then
+    drop(self, "content-type", 1)
+  elseif content_type then
+    replace(self, "content-type", "Content-Type", content_type)
+  end
+  self.content = text
+  self.fields.body = text
+  put_length(self)
+  return self
+end
+
+local function start_of(self)
+  local start = self.fields
+  if start.is_request then
+    return ("%s %s %s"):format(start.method, self.uri_text, start.version)
+  end
+  return ("%s %d %s"):format(start.version, start.status, start.reason)
+end
+
+function Message:__tostring()
+  if self.text then
+    return self.text
+  end
+  local lines = { start_of(self) }
+  for i = 1, self.count do
+    lines[i + 1] = self.spelled[i] .. ": " .. self.values[i]
+  end
+  lines[#lines + 1] = "\r\n" .. self.content
+  return table.concat(lines, "\r\n")
+end
+
+-- A message from its start line's fields, header fields { name, value } and a
+-- body; all of it checked before.
+function messages.make(start, uri_text, headers, body)
+  local self = { fields = start, uri_text = uri_text, content = body,
+    count = #headers, ids = {}, spelled = {}, values = {}, odd = {},
+    text = nil }
+  for i, field in ipairs(headers) do
+    self.ids[i] = names.canonical(field[1])
+    self.spelled[i], self.values[i] = field[1], field[2]
+  end
+  return setmetatable(self, Message)
+end
+
+messages.Message = Message
+
+return messages
