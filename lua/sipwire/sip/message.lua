@@ -21,7 +21,7 @@ local rawget, setmetatable = rawget, setmetatable
 
 local messages = {}
 
-local TAB, LF, CR, SPACE = 9, 10, 13, 32
+local TAB, CR, SPACE = 9, 13, 32
 
 --- A request or a response. Its fields can only be read; each is read from the
 --- text when it is first asked for. A header field that is not there, or makes
@@ -69,14 +69,24 @@ local Message = {}
 
 -- ---- Where things are ---------------------------------------------------------
 
+-- Most messages have nothing unusual.
+local nothing = {}
+
+local function note(self, what, i, value)
+  if self[what] == nothing then
+    self[what] = {}
+  end
+  self[what][i] = value
+end
+
 -- What to make of a line that does not begin with one of the common names, as
 -- field number `count` + 1. Returns the field's name in lower case, if it is
 -- one; or extends the field before, if that goes on here; or makes a note.
-local function odd_line(self, count, at, colon, stop)
+local function odd_line(self, count, at, colon, stop, length)
   local text = self.text
   local first = byte(text, at)
   if first == SPACE or first == TAB then
-    if count > 0 and self.stops[count] == at - 1 then
+    if count > 0 and self.stops[count] == at - length then
       self.stops[count] = stop
       self.folded = true
       return nil
@@ -86,22 +96,23 @@ local function odd_line(self, count, at, colon, stop)
     if name then
       local id = names.canonical(name)
       if name ~= written[id] then
-        self.spelled[count + 1] = name
+        note(self, "spelled", count + 1, name)
       end
       return id
     end
   end
-  self.odd[#self.odd + 1] = at
+  note(self, "odd", #self.odd + 1, at)
 end
 
--- Finds the header fields, beginning at `at`, and the body.
-local function index(self, at)
+-- Finds the header fields, beginning at `at`, and the body. Lines end with
+-- `line_end`.
+local function index(self, at, line_end)
   local text = self.text
-  local beyond = #text + 1
+  local beyond, length = #text + 1, #line_end
   local ids, colons, stops = self.ids, self.colons, self.stops
   local count, colon = 0, at - 1
   while at < beyond do
-    local stop = find(text, "\n", at, true) or beyond
+    local stop = find(text, line_end, at, true) or beyond
     if colon < at then
       colon = find(text, ":", at, true) or beyond
     end
@@ -110,49 +121,44 @@ local function index(self, at)
     if id then
       count = count + 1
       if written[id] ~= name then
-        self.spelled[count] = name
+        note(self, "spelled", count, name)
       end
       ids[count], colons[count], stops[count] = id, colon, stop
     elseif stop == at or stop == at + 1 and byte(text, at) == CR then
-      self.body_at = stop + 1
+      self.body_at = stop + length
       break
     else
-      id = odd_line(self, count, at, colon, stop)
+      id = odd_line(self, count, at, colon, stop, length)
       if id then
         count = count + 1
         ids[count], colons[count], stops[count] = id, colon, stop
       end
     end
-    at = stop + 1
+    at = stop + length
   end
   self.count = count
 end
 
--- The value of field `i`: without blanks around it, in one line.
+-- The value of field `i`: without blanks around it, in one line. (What is no
+-- line end for us may still be in it.)
 local function value_of(self, i)
-  local value = self.values[i]
-  if value then
-    return value
+  if self.values then
+    return self.values[i]
   end
-  local text, from, last = self.text, self.colons[i] + 1, self.stops[i] - 1
-  if byte(text, last) == CR then
-    last = last - 1
-  end
+  local text, from, stop = self.text, self.colons[i] + 1, self.stops[i]
   local first, second = byte(text, from, from + 1)
-  if first == SPACE then
-    from, first = from + 1, second
+  if first == SPACE and not self.folded and second > SPACE and
+    byte(text, stop - 1) > SPACE then
+    return sub(text, from + 1, stop - 1)
   end
-  value = sub(text, from, last)
-  if self.folded or find(value, "\r", 1, true) then
-    value = scan.unfold(value)
-  end
-  if last >= from and (first <= SPACE or byte(text, last) <= SPACE) then
-    value = scan.trim(value)
-  end
-  self.values[i] = value
-  return value
+  return scan.trim(scan.unfold(sub(text, from, stop - 1)))
 end
-messages.value_of = value_of
+
+-- The same, for users and the wire.
+local function clean_value(self, i)
+  local value = value_of(self, i)
+  return find(value, "[\r\n]") and scan.unfold(value) or value
+end
 
 -- The number of the first field of that name, from `i` on.
 local function seek(self, id, i)
@@ -185,18 +191,20 @@ local function list(id, read, cut, angles)
     if not i then
       return nil
     end
+    local value = value_of(self, i)
+    i = seek(self, id, i + 1)
+    if not i and value ~= "" and not (cut and find(value, ",", 1, true)) then
+      return { (read(value)) }
+    end
     local found = {}
-    repeat
-      local value = value_of(self, i)
-      if cut and find(value, ",", 1, true) then
-        for _, element in ipairs((scan.elements(value, angles))) do
-          found[#found + 1] = read(element)
-        end
-      elseif value ~= "" then
-        found[#found + 1] = read(value)
+    while value do
+      for _, element in ipairs(cut and scan.elements(value, angles) or
+        { value }) do
+        found[#found + 1] = read(element)
       end
-      i = seek(self, id, i + 1)
-    until not i
+      value = i and value_of(self, i)
+      i = i and seek(self, id, i + 1)
+    end
     return found
   end
 end
@@ -248,14 +256,12 @@ end
 function Message:__index(key)
   local value = self.fields[key]
   if value == nil then
-    value = Message[key]
-    if value == nil then
-      local read = of_header[key] or of_message[key]
-      if read then
-        value = read(self)
-        self.fields[key] = value
-      end
+    local read = of_header[key] or of_message[key]
+    if not read then
+      return Message[key]
     end
+    value = read(self)
+    self.fields[key] = value
   end
   return value
 end
@@ -297,53 +303,60 @@ local function odd_start(line)
   end
 end
 
--- The start line from `at` to `last`.
-local function start_line(text, at, last)
-  if sub(text, at, at + 7) == "SIP/2.0 " then
-    local a, b, c, blank = byte(text, at + 8, at + 11)
+-- The first `last` bytes, if they are a start line as it should be. (The nils
+-- make room in the table.)
+local function start_line(text, last)
+  if sub(text, 1, 8) == "SIP/2.0 " then
+    local a, b, c, blank = byte(text, 9, 12)
+    local reason = sub(text, 13, last)
     if blank == SPACE and a > 48 and a < 58 and b > 47 and b < 58 and
-      c > 47 and c < 58 then
+      c > 47 and c < 58 and not find(reason, "\n", 1, true) then
       return { is_request = false, version = "SIP/2.0",
-        status = a * 100 + b * 10 + c - 5328,
-        reason = sub(text, at + 12, last) }
+        status = a * 100 + b * 10 + c - 5328, reason = reason, via = nil,
+        from = nil, to = nil, cseq = nil, call_id = nil, contact = nil,
+        body = nil }
     end
   elseif sub(text, last - 7, last) == " SIP/2.0" then
-    local blank = find(text, " ", at, true)
-    local method = sub(text, at, blank - 1)
-    if blank < last - 8 and (methods[method] or scan.is_token(method)) then
-      local uri = sub(text, blank + 1, last - 8)
-      if not find(uri, " ", 1, true) and not find(uri, "\t", 1, true) then
-        return { is_request = true, version = "SIP/2.0", method = method }, uri
-      end
+    local blank = find(text, " ", 1, true)
+    local method = sub(text, 1, blank - 1)
+    local uri = sub(text, blank + 1, last - 8)
+    if methods[method] and not find(uri, " ", 1, true) and uri ~= "" and
+      not find(uri, "\n", 1, true) then
+      return { is_request = true, version = "SIP/2.0", method = method,
+        via = nil, from = nil, to = nil, cseq = nil, call_id = nil,
+        contact = nil, uri = nil, body = nil }, uri
     end
   end
-  return odd_start(sub(text, at, last))
 end
 
 -- A message, however wrong its header fields; nil and where the trouble is if
 -- its start line is none.
 function messages.parse(text)
-  local at = 1
-  local first = byte(text)
-  if first == CR or first == LF then -- section 7.5
+  local at, line_end = 1, "\r\n"
+  local stop = find(text, line_end, 1, true) or 1
+  local start, uri = start_line(text, stop - 1)
+  if not start then
+    -- empty lines before it (section 7.5), lines that end with LF only
     at = find(text, "[^\r\n]") or #text + 1
+    stop = find(text, "\n", at, true)
+    if stop and byte(text, stop - 1) == CR then
+      stop = stop - 1
+    else
+      line_end, stop = "\n", stop or #text + 1
+    end
+    start, uri = odd_start(sub(text, at, stop - 1))
+    if not start then
+      return nil, at
+    end
   end
-  local stop = find(text, "\n", at, true) or #text + 1
-  local last = stop - 1
-  if byte(text, last) == CR then
-    last = last - 1
-  end
-  local known_fields, uri = start_line(text, at, last)
-  if not known_fields then
-    return nil, at
-  end
-  local self = { text = text, fields = known_fields, uri_text = uri,
-    start_at = at, start_last = last, body_at = #text + 1, count = 0,
+  local self = { text = text, fields = start, uri_text = uri, start_at = at,
+    start_last = stop - 1, body_at = #text + 1, count = 0,
     ids = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
     colons = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
     stops = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
-    values = {}, spelled = {}, odd = {}, folded = false, content = false }
-  index(self, stop + 1)
+    values = false, spelled = nothing, odd = nothing, folded = false,
+    content = false }
+  index(self, stop + #line_end, line_end)
   return setmetatable(self, Message)
 end
 
@@ -371,7 +384,7 @@ end
 ---@return string|nil value
 function Message:get(name)
   local i = seek(self, canonical(name), 1)
-  return i and value_of(self, i)
+  return i and clean_value(self, i)
 end
 
 --- The values of all header fields of that name; they are not cut at commas.
@@ -381,7 +394,7 @@ function Message:all(name)
   local found, id = {}, canonical(name)
   local i = seek(self, id, 1)
   while i do
-    found[#found + 1] = value_of(self, i)
+    found[#found + 1] = clean_value(self, i)
     i = seek(self, id, i + 1)
   end
   return found
@@ -395,7 +408,7 @@ function Message:each()
   return function()
     i = i + 1
     if i <= self.count then
-      return name_of(self, i), value_of(self, i), self.ids[i]
+      return name_of(self, i), clean_value(self, i), self.ids[i]
     end
   end
 end
@@ -481,10 +494,11 @@ end
 local function loosen(self)
   if self.text then
     self.content = self.body
+    local spelled, cut = {}, {}
     for i = 1, self.count do
-      self.spelled[i] = name_of(self, i)
-      value_of(self, i)
+      spelled[i], cut[i] = name_of(self, i), clean_value(self, i)
     end
+    self.spelled, self.values = spelled, cut
     for i = #self.ids, self.count + 1, -1 do
       self.ids[i] = nil
     end
@@ -605,8 +619,7 @@ end
 -- body; all of it checked before.
 function messages.make(start, uri_text, headers, body)
   local self = { fields = start, uri_text = uri_text, content = body,
-    count = #headers, ids = {}, spelled = {}, values = {}, odd = {},
-    text = nil }
+    count = #headers, ids = {}, spelled = {}, values = {}, text = nil }
   for i, field in ipairs(headers) do
     self.ids[i] = names.canonical(field[1])
     self.spelled[i], self.values[i] = field[1], field[2]

@@ -69,34 +69,24 @@ local function keep(params, name, value)
   params[name] = value
 end
 
--- ";a=b;c" without blanks, quotes and commas; nothing if it is not so plain.
+-- ';a=b;c="d"' without blanks and backslashes; nothing if it is not so plain.
 local function plain_parameters(text, at)
-  if byte(text, at) ~= SEMICOLON or find(text, '"', at, true) or
-    find(text, " ", at, true) or find(text, "\t", at, true) or
-    find(text, ",", at, true) then
-    return nil
-  end
-  local params = {}
-  local is = find(text, "=", at, true) or #text + 1
-  repeat
-    local stop = find(text, ";", at + 1, true) or #text + 1
-    local name, value
-    if is < at then
-      is = find(text, "=", at, true) or #text + 1
+  local params, size = {}, #text
+  while at <= size do
+    local name, value, next_at =
+      match(text, '^;([^;=%s",]+)=?([^;=%s",]*)()', at)
+    if value == "" and byte(text, next_at) == QUOTE then
+      value, next_at = match(text, '^"([^"\\]*)"()', next_at)
     end
-    if is < stop then
-      name, value = sub(text, at + 1, is - 1), sub(text, is + 1, stop - 1)
-      if value == "" then
-        return nil
-      end
-    else
-      name, value = sub(text, at + 1, stop - 1), ""
-    end
-    if name == "" or keep(params, name, value) then
+    if not value then
       return nil
     end
-    at = stop
-  until at > #text
+    name = common[name] or lower(name)
+    if params[name] == nil then
+      params[name] = value
+    end
+    at = next_at
+  end
   return params
 end
 

@@ -109,7 +109,16 @@ end
 
 -- A URI that may be wrong in anything but its scheme; nil if it has none.
 function uris.read(text)
-  local scheme, colon = scheme_of(text)
+  -- most begin like this
+  local scheme, user, host, at =
+    match(text, "^(sips?):([^@:;?]+)@([^@:;?%[]+)()")
+  if scheme and not find(text, "@", at, true) and
+    (at > #text or byte(text, at) == 59 and not find(text, "?", at, true)) then
+    return setmetatable({ text = text, scheme = scheme, user = user,
+      host = host, params = scan.parameters(text, at), headers = {} }, Uri)
+  end
+  local colon
+  scheme, colon = scheme_of(text)
   if not scheme then
     return nil
   end

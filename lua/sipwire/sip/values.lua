@@ -25,29 +25,38 @@ local values = {}
 ---@field rport? integer|true true if without a value
 ---@field params table<string, string> all of them; "" if without a value
 local Via = { __name = "sipwire.sip.Via" }
-Via.__index = Via
 
 local function text_of(self)
   return self.text
 end
 Via.__tostring = text_of
 
--- Where what looks like "SIP/2.0/WS host:port" ends, and its parts.
-local function sent_by(text)
-  if sub(text, 1, 8) == "SIP/2.0/" then
-    local space = find(text, " ", 9, true)
-    local semicolon = find(text, ";", 9, true) or #text + 1
-    local colon = find(text, ":", 9, true)
-    if space and (not colon or colon > semicolon) then
-      local host = sub(text, space + 1, semicolon - 1)
-      if host ~= "" and not find(host, " ", 1, true) and
-        not find(host, "\t", 1, true) then
-        return semicolon, "SIP", "2.0", sub(text, 9, space - 1), host
-      end
+-- What is not always needed is read when it is asked for. `read` adds it all.
+local function reads_later(names, read)
+  local later = {}
+  for name in names:gmatch "%S+" do
+    later[name] = true
+  end
+  return function(self, key)
+    if later[key] and rawget(self, "params") == nil then
+      read(self)
+      return rawget(self, key)
     end
   end
+end
+
+Via.__index = reads_later("params branch received rport", function(self)
+  local params = parameters(self.text, self.at)
+  local rport = params.rport
+  self.params, self.branch, self.received = params, params.branch,
+    params.received
+  self.rport = rport and (number(rport) or rport == "" or nil)
+end)
+
+-- The parts of "SIP / 2.0 / WS host : port", and the position behind them.
+local function sent_by(text)
   local _, stop, protocol, version, transport = find(text,
-    "^([^%s/;]+)[ \t]*/[ \t]*([^%s/;]+)[ \t]*/[ \t]*([^%s/;]+)[ \t]+", 1)
+    "^([^%s/;]+)[ \t]*/[ \t]*([^%s/;]+)[ \t]*/[ \t]*([^%s/;]+)[ \t]+")
   if not stop then
     return nil
   end
@@ -64,16 +73,19 @@ local function sent_by(text)
 end
 
 function values.via(text)
-  local at, protocol, version, transport, host, port = sent_by(text)
-  if not at then
-    return nil
+  -- most begin like this
+  local transport, host, at, branch = match(text,
+    '^SIP/2%.0/(%u+) ([^%s;:,%[]+)();branch=([^%s;=",]+)')
+  if at then
+    return setmetatable({ text = text, protocol = "SIP", version = "2.0",
+      transport = transport, host = host, branch = branch, at = at }, Via)
   end
-  local params = parameters(text, at)
-  local rport = params.rport
-  return setmetatable({ text = text, protocol = protocol, version = version,
-    transport = transport, host = host, port = port, params = params,
-    branch = params.branch, received = params.received,
-    rport = rport and (number(rport) or rport == "" or nil) }, Via)
+  local protocol, version, port
+  at, protocol, version, transport, host, port = sent_by(text)
+  if at then
+    return setmetatable({ text = text, protocol = protocol, version = version,
+      transport = transport, host = host, port = port, at = at }, Via)
+  end
 end
 
 -- ---- Addresses ----------------------------------------------------------------
@@ -90,12 +102,21 @@ end
 ---@field star? true a Contact of "*"
 local Address = { __name = "sipwire.sip.Address", __tostring = text_of }
 
+local parameters_of = reads_later("params tag expires q", function(self)
+  local params = parameters(self.text, self.at)
+  local expires, q = params.expires, params.q
+  self.params, self.tag = params, params.tag
+  self.expires = expires and number(expires)
+  self.q = q and find(q, "^[01]%.?%d?%d?%d?$") and tonumber(q) or nil
+end)
+
 function Address:__index(key)
-  if key == "uri" and not rawget(self, "star") then
-    local uri = uris.read(self.uri_text)
+  if key == "uri" then
+    local uri = not rawget(self, "star") and uris.read(self.uri_text) or nil
     self.uri = uri
     return uri
   end
+  return parameters_of(self, key)
 end
 
 -- Where the URI and the parameters are: display, URI, position behind it.
@@ -133,17 +154,27 @@ local function split_address(text, single)
   end
 end
 
+-- Most are '<sip:...>...' or '"..." <sip:...>...'.
+local function plain_split(text)
+  local first = byte(text)
+  if first == 60 then
+    return nil, match(text, "^<(sips?:[^%s>]+)>()")
+  elseif first == 34 then
+    return match(text, '^"([^"\\]*)" <(sips?:[^%s>]+)>()')
+  end
+end
+
 -- `single`: not an element of a list, so that a comma may be in the name.
 function values.address(text, single)
-  local display, uri_text, at = split_address(text, single)
-  if not at or not uris.scheme_of(uri_text) then
-    return nil
+  local display, uri_text, at = plain_split(text)
+  if not at then
+    display, uri_text, at = split_address(text, single)
+    if not at or not uris.scheme_of(uri_text) then
+      return nil
+    end
   end
-  local params = parameters(text, at)
-  local expires, q = params.expires, params.q
   return setmetatable({ text = text, display = display, uri_text = uri_text,
-    params = params, tag = params.tag, expires = expires and number(expires),
-    q = q and find(q, "^[01]%.?%d?%d?%d?$") and tonumber(q) or nil }, Address)
+    at = at, tag = match(text, '^;tag=([^%s;=",]+)', at) }, Address)
 end
 
 function values.is_address(value)
@@ -169,16 +200,9 @@ end
 ---@field method string
 
 function values.cseq(text)
-  local space = find(text, " ", 1, true)
-  local digits, method
-  if space and not find(text, " ", space + 1, true) then
-    digits, method = sub(text, 1, space - 1), sub(text, space + 1)
-  else
-    digits, method = match(text, "^(%d+)[ \t]+([^%s]+)$")
-  end
-  local value = digits and number(digits)
-  if value and method ~= "" then
-    return { number = value, method = method }
+  local digits, method = match(text, "^(%d+)[ \t]+([^%s]+)$")
+  if digits and #digits <= 15 then
+    return { number = tonumber(digits), method = method }
   end
 end
 
