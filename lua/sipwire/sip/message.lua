@@ -333,8 +333,11 @@ end
 -- its start line is none.
 function messages.parse(text)
   local at, line_end = 1, "\r\n"
-  local stop = find(text, line_end, 1, true) or 1
-  local start, uri = start_line(text, stop - 1)
+  local stop = find(text, line_end, 1, true)
+  local start, uri
+  if stop then
+    start, uri = start_line(text, stop - 1)
+  end
   if not start then
     -- empty lines before it (section 7.5), lines that end with LF only
     at = find(text, "[^\r\n]") or #text + 1
