@@ -336,6 +336,10 @@ local function equal(a, b)
 end
 Uri.__eq = equal
 
+function uris.is(value)
+  return getmetatable(value) == Uri
+end
+
 --- Whether two URIs are equal (RFC 3261 section 19.1.4; tel: RFC 3966 section
 --- 4): texts or what sip.uri returns. False if a text is no URI.
 ---@param a string|sipwire.sip.Uri
@@ -344,11 +348,7 @@ Uri.__eq = equal
 function uris.equal(a, b)
   a = type(a) == "string" and uris.read(a) or a
   b = type(b) == "string" and uris.read(b) or b
-  return type(a) == "table" and type(b) == "table" and equal(a, b)
-end
-
-function uris.is(value)
-  return getmetatable(value) == Uri
+  return uris.is(a) and uris.is(b) and equal(a, b)
 end
 
 return uris
