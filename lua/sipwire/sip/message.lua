@@ -88,7 +88,6 @@ local function odd_line(self, count, at, colon, stop, length)
   if first == SPACE or first == TAB then
     if count > 0 and self.stops[count] == at - length then
       self.stops[count] = stop
-      self.folded = true
       return nil
     end
   elseif colon < stop then
@@ -140,24 +139,22 @@ local function index(self, at, line_end)
 end
 
 -- The value of field `i`: without blanks around it, in one line. (What is no
--- line end for us may still be in it.)
+-- line end here may be one for others.)
 local function value_of(self, i)
   if self.values then
     return self.values[i]
   end
   local text, from, stop = self.text, self.colons[i] + 1, self.stops[i]
   local first, second = byte(text, from, from + 1)
-  if first == SPACE and not self.folded and second > SPACE and
+  if first == SPACE and (second or 0) > SPACE and
     byte(text, stop - 1) > SPACE then
-    return sub(text, from + 1, stop - 1)
+    local value = sub(text, from + 1, stop - 1)
+    if find(value, "\n", 1, true) or find(value, "\r", 1, true) then
+      value = scan.unfold(value)
+    end
+    return value
   end
   return scan.trim(scan.unfold(sub(text, from, stop - 1)))
-end
-
--- The same, for users and the wire.
-local function clean_value(self, i)
-  local value = value_of(self, i)
-  return find(value, "[\r\n]") and scan.unfold(value) or value
 end
 
 -- The number of the first field of that name, from `i` on.
@@ -283,7 +280,7 @@ end
 -- A start line that is not quite right; nil if it is none. Returns the fields,
 -- and a request's URI as it is written.
 local function odd_start(line)
-  line = scan.trim(line)
+  line = scan.trim(scan.unfold(line))
   local version, status, at =
     match(line, "^([Ss][Ii][Pp]/%d+%.%d+)[ \t]+([1-9]%d%d)()")
   if version then
@@ -310,7 +307,8 @@ local function start_line(text, last)
     local a, b, c, blank = byte(text, 9, 12)
     local reason = sub(text, 13, last)
     if blank == SPACE and a > 48 and a < 58 and b > 47 and b < 58 and
-      c > 47 and c < 58 and not find(reason, "\n", 1, true) then
+      c > 47 and c < 58 and not find(reason, "\n", 1, true) and
+      not find(reason, "\r", 1, true) then
       return { is_request = false, version = "SIP/2.0",
         status = a * 100 + b * 10 + c - 5328, reason = reason, via = nil,
         from = nil, to = nil, cseq = nil, call_id = nil, contact = nil,
@@ -357,8 +355,7 @@ function messages.parse(text)
     ids = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
     colons = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
     stops = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
-    values = false, spelled = nothing, odd = nothing, folded = false,
-    content = false }
+    values = false, spelled = nothing, odd = nothing, content = false }
   index(self, stop + #line_end, line_end)
   return setmetatable(self, Message)
 end
@@ -387,7 +384,7 @@ end
 ---@return string|nil value
 function Message:get(name)
   local i = seek(self, canonical(name), 1)
-  return i and clean_value(self, i)
+  return i and value_of(self, i)
 end
 
 --- The values of all header fields of that name; they are not cut at commas.
@@ -397,7 +394,7 @@ function Message:all(name)
   local found, id = {}, canonical(name)
   local i = seek(self, id, 1)
   while i do
-    found[#found + 1] = clean_value(self, i)
+    found[#found + 1] = value_of(self, i)
     i = seek(self, id, i + 1)
   end
   return found
@@ -411,7 +408,7 @@ function Message:each()
   return function()
     i = i + 1
     if i <= self.count then
-      return name_of(self, i), clean_value(self, i), self.ids[i]
+      return name_of(self, i), value_of(self, i), self.ids[i]
     end
   end
 end
@@ -499,7 +496,7 @@ local function loosen(self)
     self.content = self.body
     local spelled, cut = {}, {}
     for i = 1, self.count do
-      spelled[i], cut[i] = name_of(self, i), clean_value(self, i)
+      spelled[i], cut[i] = name_of(self, i), value_of(self, i)
     end
     self.spelled, self.values = spelled, cut
     for i = #self.ids, self.count + 1, -1 do
