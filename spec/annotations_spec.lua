@@ -100,7 +100,7 @@ end
 local function fields_of(class)
   local found, any = {}, false
   for _, file in ipairs { "options", "transport", "loop", "listener",
-    "connection", "emitter" } do
+    "connection", "emitter", "sip", "sip/build" } do
     local inside = false
     for _, line in ipairs(lines_of(helper.root .. "/lua/sipwire/" .. file .. ".lua")) do
       local started = line:match("^%-%-%-@class ([%w_%.]+)")
@@ -165,6 +165,26 @@ describe("annotations", function()
       end
       for name in pairs(fields) do
         assert.is_truthy(spec[name], class .. " annotates unknown option " .. name)
+      end
+    end
+  end)
+
+  it("cover every function of sipwire.sip, its messages and options", function()
+    local sip = require "sipwire.sip"
+    for name, fn in pairs(public_functions(sip)) do
+      check_function("sip." .. name, fn)
+    end
+    local m = sip.parse "SIP/2.0 200 OK\r\n\r\n"
+    for name, fn in pairs(public_functions(methods_of(m))) do
+      check_function("Message:" .. name, fn)
+    end
+    for class, spec in pairs(require "sipwire.sip.build".known) do
+      local fields = fields_of(class)
+      for name in pairs(spec) do
+        assert.is_truthy(fields[name], class .. " does not annotate " .. name)
+      end
+      for name in pairs(fields) do
+        assert.is_truthy(spec[name], class .. " annotates unknown " .. name)
       end
     end
   end)
