@@ -32,7 +32,7 @@ end
 --- A branch for Via, with the cookie of RFC 3261.
 ---@return string
 function random.branch()
-  return "z9hG4bK" .. random.token(12)
+  return "z9hG4bK" .. random.token(8)
 end
 
 --- A Call-ID.
