@@ -240,7 +240,7 @@ describe("m:response #text", function()
     assert.is_nil(request:response(100).record_route)
     assert.equal("5", request:response(100):get "Timestamp")
     assert.equal(1, #request:response(183).record_route)
-    assert.is_nil(request:response(404).record_route)
+    assert.is_nil(request:response(302).record_route)
     assert.is_nil(request:response(200):get "Timestamp")
   end)
 

@@ -191,6 +191,35 @@ describe("sip.parse #text", function()
     assert.is_false(#m.warnings == 0)
   end)
 
+  it("takes the first of what is there twice", function()
+    local m = parse(request { "Contact: <sip:a>;x=1;X=2, <sip:b>; x=1 ;x=2",
+      "Authorization: Digest realm=a, realm=b", "Subject: 1", "Subject: 2",
+      "To: <sip:no@where>" })
+    assert.same({ "1", "1", "a", "1", "bob" }, { m.contact[1].params.x,
+      m.contact[2].params.x, m.authorization[1].realm, m:get "Subject",
+      m.to.uri.user })
+  end)
+
+  it("knows where addresses and URIs end", function()
+    local m = parse(request { 'Refer-To: sip:a@b;x="<sip:c@d>";y=1',
+      "Contact: <sip:a@b?c=d;e>, sip:f@g;x=\"h,i\" , \"<,\" <sip:j,k@l>" })
+    assert.same({ "a", "b", "<sip:c@d>", "1" }, { m.refer_to.uri.user,
+      m.refer_to.uri.host, m.refer_to.params.x, m.refer_to.params.y })
+    local uri = m.contact[1].uri
+    assert.same({ "b", {}, { c = "d;e" } }, { uri.host, uri.params,
+      uri.headers })
+    assert.same({ 3, "h,i", "<,", "j,k" }, { #m.contact, m.contact[2].params.x,
+      m.contact[3].display, m.contact[3].uri.user })
+  end)
+
+  it("does not take a line for what goes on elsewhere", function()
+    local m = parse(request { "X: a", "no field", " b" })
+    assert.equal("a", m:get "X")
+    assert.equal(2, #m.warnings)
+    m = parse "SIP/2.0 200 OK\nX: a\n\nb\r\n\r\n"
+    assert.same({ "OK", "a", "b\r\n\r\n" }, { m.reason, m:get "X", m.body })
+  end)
+
   it("does not take a field's end for a field", function()
     local m = parse(request { "X: a\r\n\tTo: <sip:no@where>", "Y: \"a\\",
       " b\", <c" })
@@ -385,6 +414,8 @@ describe("strict parsing #text", function()
     rejects("repeated", request { "Expires: 1", "Expires: 2" }, " 2")
     rejects("value", request { "Expires: 1x" }, " 1x")
     rejects("mismatch", (text:gsub("7 INVITE", "7 BYE")))
+    rejects("value", (text:gsub("7 INVITE", "2147483648 INVITE")))
+    assert.is_true((strict_code((text:gsub("7 INV", "2147483647 INV")))))
     rejects("body", request { "Content-Length: 4" })
     rejects("header", (text:gsub("\r\n", "\n")))
     rejects("header", (text:gsub("x\r\n\r\n", "x\r\n")))

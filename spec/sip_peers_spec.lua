@@ -48,7 +48,7 @@ local function compare_all(texts)
   end
 end
 
-describe("SIP.js and JsSIP", function()
+describe("SIP.js and JsSIP #text", function()
   it("accept and understand what the builder makes", function()
     local texts = {}
     for seed = 1, 150 do texts[seed] = tostring(variants.built(seed)) end
@@ -62,7 +62,7 @@ describe("SIP.js and JsSIP", function()
   end)
 end)
 
-describe("Kamailio's sanity check", function()
+describe("Kamailio's sanity check #slow", function()
   local k
 
   setup(function() k = helper.kamailio "NO_AUTH" end)

@@ -86,7 +86,7 @@ local function odd_line(self, count, at, colon, stop, length)
   local text = self.text
   local first = byte(text, at)
   if first == SPACE or first == TAB then
-    if count > 0 and self.stops[count] == at - length then
+    if self.stops[count] == at - length then
       self.stops[count] = stop
       return nil
     end
@@ -238,7 +238,7 @@ function of_message.body(self)
   end
   local text = sub(self.text, self.body_at)
   local length = self.content_length
-  return length and length < #text and sub(text, 1, length) or text
+  return length and sub(text, 1, length) or text
 end
 
 function of_message.warnings(self)

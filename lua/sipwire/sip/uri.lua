@@ -112,7 +112,7 @@ function uris.read(text)
   -- most begin like this
   local scheme, user, host, at =
     match(text, "^(sips?):([^@:;?]+)@([^@:;?%[]+)()")
-  if scheme and not find(text, "@", at, true) and
+  if scheme and
     (at > #text or byte(text, at) == 59 and not find(text, "?", at, true)) then
     return setmetatable({ text = text, scheme = scheme, user = user,
       host = host, params = scan.parameters(text, at), headers = {} }, Uri)

@@ -75,7 +75,7 @@ end
 function values.via(text)
   -- most begin like this
   local transport, host, at, branch = match(text,
-    '^SIP/2%.0/(%u+) ([^%s;:,%[]+)();branch=([^%s;=",]+)')
+    '^SIP/2%.0/(%u+) ([^%s;:,]+)();branch=([^%s;=",]+)')
   if at then
     return setmetatable({ text = text, protocol = "SIP", version = "2.0",
       transport = transport, host = host, branch = branch, at = at }, Via)
