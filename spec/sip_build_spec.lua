@@ -29,7 +29,9 @@ end
 
 local function raises(pattern, fn, ...)
   local arguments = { ... }
-  local ok, err = pcall(function() fn(arguments[1], arguments[2], arguments[3]) end)
+  local ok, err = pcall(function()
+    fn(arguments[1], arguments[2], arguments[3])
+  end)
   assert.is_false(ok, "no error: " .. pattern)
   assert.is_truthy(err:find("sip_build_spec.lua:%d+: "), err)
   assert.is_truthy(err:find(pattern), err)

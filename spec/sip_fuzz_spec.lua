@@ -121,7 +121,7 @@ describe("sip.parse #text", function()
   end)
 end)
 
--- ---- Time ---------------------------------------------------------------------
+-- ---- Time -------------------------------------------------------------------
 
 local names = { "Via", "From", "Contact", "Route", "CSeq", "Call-ID",
   "Max-Forwards", "Retry-After", "Content-Type", "Event", "Date", "Warning",

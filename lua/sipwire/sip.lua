@@ -19,8 +19,8 @@ local function wants_string(value, what)
 end
 
 ---@class sipwire.sip.ParseOptions
----@field strict? boolean default false: what is wrong is forgiven where it makes
---- sense, and told in `warnings`; true: the first error is returned
+---@field strict? boolean default false: what is wrong is forgiven where it
+--- makes sense, and told in `warnings`; true: the first error is returned
 
 --- Where the error is.
 ---@class sipwire.sip.Info

@@ -43,7 +43,7 @@ local function via(r)
   return text .. (r:chance(3) and rport .. branch or branch .. rport)
 end
 
--- ---- By hand ----------------------------------------------------------------------
+-- ---- By hand ----------------------------------------------------------------
 
 local short = { Via = "v", From = "f", To = "t", ["Call-ID"] = "i",
   Contact = "m", ["Content-Length"] = "l", ["Content-Type"] = "c" }
@@ -109,7 +109,7 @@ function M.written(seed)
   return start .. "\r\n" .. table.concat(lines, "\r\n") .. "\r\n\r\n" .. body
 end
 
--- ---- By the builder -----------------------------------------------------------------
+-- ---- By the builder ---------------------------------------------------------
 
 local function maybe(r, value)
   if r:chance(2) then return value end

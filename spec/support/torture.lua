@@ -38,7 +38,7 @@ local function add(section, name, valid, text)
     text = text }
 end
 
--- ---- 3.1.1 Valid messages -------------------------------------------------------
+-- ---- 3.1.1 Valid messages ---------------------------------------------------
 
 add("3.1.1.1", "wsinv", true, [[
 INVITE sip:vivekg@chair-dnrc.example.com;unknownparam SIP/2.0
@@ -306,7 +306,7 @@ Contact: <sip:user@host105.example.com>
 
 ]])
 
--- ---- 3.1.2 Invalid messages -----------------------------------------------------
+-- ---- 3.1.2 Invalid messages -------------------------------------------------
 
 add("3.1.2.1", "badinv01", "value", [[
 INVITE sip:user@example.com SIP/2.0
@@ -575,7 +575,7 @@ Contact: <sip:user@host105.example.com>
 
 ]])
 
--- ---- 3.2 Transactions, 3.3 applications, 3.4 RFC 2543 ---------------------------
+-- ---- 3.2 Transactions, 3.3 applications, 3.4 RFC 2543 -----------------------
 
 add("3.2.1", "badbranch", "value", [[
 OPTIONS sip:user@example.com SIP/2.0

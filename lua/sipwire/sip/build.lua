@@ -2,6 +2,7 @@
 -- Requests and responses from what users give (RFC 3261 section 8, RFC 7118
 -- section 5, RFC 5626).
 
+local change = require "sipwire.sip.change"
 local check = require "sipwire.sip.check"
 local interpreted = require "sipwire.interpreted"
 local messages = require "sipwire.sip.message"
@@ -54,7 +55,7 @@ local build = {}
 ---@field contact? string|sipwire.sip.Uri|sipwire.sip.Address
 ---@field to_tag? string default: random, if To has none and status is not 100
 
--- ---- Kinds of values: each returns what is used, or nil and why not -------------
+-- ---- Kinds of values: each returns what is used, or nil and why not ---------
 
 local LINE = "has a line end or a NUL byte"
 
@@ -166,7 +167,7 @@ local function of_table(value)
   return value
 end
 
--- ---- Headers ------------------------------------------------------------------
+-- ---- Headers ----------------------------------------------------------------
 
 -- Fields that have an option of their own, or are made.
 local own = { via = "via", from = "from", to = "to", ["call-id"] = "call_id",
@@ -187,7 +188,7 @@ local function add_header(list, name, value, reserved)
   elseif option then
     raise("header '%s' has an option of its own, '%s'", name, option)
   end
-  list[#list + 1] = { name, scan.trim(messages.value_text(value,
+  list[#list + 1] = { name, scan.trim(change.value_text(value,
     "header '" .. name .. "'")) }
 end
 
@@ -229,7 +230,7 @@ local function add_body(list, given)
   return body
 end
 
--- ---- Requests -------------------------------------------------------------------
+-- ---- Requests ---------------------------------------------------------------
 
 local request_spec = {
   method = token, uri = uri, from = address, to = address, call_id = word,
@@ -343,15 +344,16 @@ function build.request(given)
     list[#list + 1] = field
   end
   local body = add_body(list, given)
-  return messages.make({ is_request = true, method = method,
+  return change.make({ is_request = true, method = method,
     version = "SIP/2.0" }, given.uri, list, body)
 end
 
--- ---- Responses ------------------------------------------------------------------
+-- ---- Responses --------------------------------------------------------------
 
 local reasons = {
   [100] = "Trying", [180] = "Ringing", [181] = "Call Is Being Forwarded",
-  [182] = "Queued", [183] = "Session Progress", [199] = "Early Dialog Terminated",
+  [182] = "Queued", [183] = "Session Progress",
+  [199] = "Early Dialog Terminated",
   [200] = "OK", [202] = "Accepted", [204] = "No Notification",
   [300] = "Multiple Choices", [301] = "Moved Permanently",
   [302] = "Moved Temporarily", [305] = "Use Proxy",
@@ -412,7 +414,7 @@ function messages.Message:response(status, reason, given)
     raise("status %s", why)
   end
   reason = reason == nil and (reasons[status] or "") or
-    messages.value_text(reason, "the reason")
+    change.value_text(reason, "the reason")
   given = checked(given or {}, response_spec)
   local ids, list = copied(status), {}
   local to = self.to
@@ -432,7 +434,7 @@ function messages.Message:response(status, reason, given)
     list[#list + 1] = field
   end
   local body = add_body(list, given)
-  return messages.make({ is_request = false, status = status,
+  return change.make({ is_request = false, status = status,
     reason = reason, version = "SIP/2.0" }, nil, list, body)
 end
 

@@ -11,7 +11,7 @@ local values = require "sipwire.sip.values"
 local byte, find, gsub, match, sub = string.byte, string.find, string.gsub,
   string.match, string.sub
 
--- ---- Values: each function returns what is wrong, or nil -----------------------
+-- ---- Values: each function returns what is wrong, or nil --------------------
 
 local function parameters_problem(text, at)
   local _, why = scan.any_parameters(text, at)
@@ -285,7 +285,7 @@ for _, id in ipairs { "from", "to", "call-id", "cseq", "max-forwards",
   only_once[id] = true
 end
 
--- ---- The message ----------------------------------------------------------------
+-- ---- The message ------------------------------------------------------------
 
 local Report = {}
 Report.__index = Report

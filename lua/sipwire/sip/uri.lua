@@ -247,7 +247,7 @@ function uris.parse(text)
   return uris.read(text)
 end
 
--- ---- Comparison (RFC 3261 section 19.1.4, RFC 3966 section 4) ----------------
+-- ---- Comparison (RFC 3261 section 19.1.4, RFC 3966 section 4) ---------------
 
 local reserved = ";/?:@&=+$,"
 

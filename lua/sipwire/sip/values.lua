@@ -11,7 +11,7 @@ local number, parameters = scan.number, scan.parameters
 
 local values = {}
 
--- ---- Via ----------------------------------------------------------------------
+-- ---- Via --------------------------------------------------------------------
 
 --- An element of Via (RFC 3261 section 20.42). `tostring()` is its text.
 ---@class sipwire.sip.Via
@@ -88,7 +88,7 @@ function values.via(text)
   end
 end
 
--- ---- Addresses ----------------------------------------------------------------
+-- ---- Addresses --------------------------------------------------------------
 
 --- A value of From, To, Contact, Route ... `tostring()` is its text.
 ---@class sipwire.sip.Address
@@ -192,7 +192,7 @@ function values.contact(text)
   return values.address(text)
 end
 
--- ---- Numbers, words -------------------------------------------------------------
+-- ---- Numbers, words ---------------------------------------------------------
 
 --- A value of CSeq.
 ---@class sipwire.sip.CSeq
@@ -243,7 +243,7 @@ function values.event(text)
   end
 end
 
--- ---- Authentication ---------------------------------------------------------------
+-- ---- Authentication ---------------------------------------------------------
 
 --- A value of WWW-Authenticate, Proxy-Authenticate, Authorization,
 --- Proxy-Authorization. Each parameter is a field, too: `challenge.realm`.
@@ -309,7 +309,7 @@ function values.auth(text)
   end
 end
 
--- ---- Which header field has which -------------------------------------------------
+-- ---- Which header field has which -------------------------------------------
 
 local address, word = values.address, values.word
 
