@@ -71,4 +71,11 @@ function sipwire.timer(seconds, fn)
   return here():timer(seconds, fn)
 end
 
-return sipwire
+-- Optional parts, loaded when first asked for: sipwire.sip and sipwire.ua.
+return setmetatable(sipwire, { __index = function(self, name)
+  if name == "sip" or name == "ua" then
+    local part = require("sipwire." .. name)
+    self[name] = part
+    return part
+  end
+end })

@@ -24,8 +24,11 @@ local task = {}
 local function finish(self, err)
   self.loop._tasks[self.thread] = nil
   tasks[self.thread] = nil
-  if err ~= nil then
-    self.loop:_report(debug.traceback(self.thread, err), nil, "task")
+  local words = err ~= nil and debug.traceback(self.thread, err) or nil
+  if self.on_end then
+    self.on_end(words, err)
+  elseif words then
+    self.loop:_report(words, nil, "task")
   end
 end
 
@@ -93,14 +96,11 @@ function task.loop()
   return self and self.loop
 end
 
---- Runs a function as a task, from the next tick on. What it raises goes to
---- loop.on_error.
----@param fn fun(...)
-function Loop:spawn(fn, ...)
-  options.fn(fn, "spawn")
-  self:_check()
+-- Runs a function as a task. When it has ended, on_end(words, err) is told what
+-- it raised, with and without a traceback; nil: nothing.
+function Loop:_task(fn, on_end, ...)
   local self_task = setmetatable({
-    loop = self, thread = coroutine.create(fn),
+    loop = self, thread = coroutine.create(fn), on_end = on_end,
   }, Task)
   local count, arguments = select("#", ...), { ... }
   local unpack = table.unpack or unpack
@@ -110,6 +110,22 @@ function Loop:spawn(fn, ...)
     self_task:resume(unpack(arguments, 1, count))
   end)
 end
+
+--- Runs a function as a task, from the next tick on. What it raises goes to
+--- loop.on_error.
+---@param fn fun(...)
+function Loop:spawn(fn, ...)
+  options.fn(fn, "spawn")
+  self:_check()
+  self:_task(fn, nil, ...)
+end
+
+-- PUC 5.1 runs a for loop's iterator where it cannot yield.
+task.can_yield_in_iterator = coroutine.wrap(function()
+  return pcall(function()
+    for _ in function() coroutine.yield() end do end
+  end)
+end)() == nil
 
 --- Waits, in a task.
 ---@param seconds number 0 to 604800
