@@ -15,7 +15,7 @@ local waiting = require "sipwire.waiting"
 ---@field state "calling"|"early"|"confirmed"|"ended"
 ---@field status integer|nil the last response to the INVITE
 ---@field response sipwire.sip.Message|nil that response
----@field request sipwire.sip.Message the INVITE, as it was sent last
+---@field invite sipwire.sip.Message the INVITE, as it was sent last
 ---@field call_id string
 ---@field err string|nil why it ended, unless by BYE, CANCEL or a response
 ---@field code string|nil
@@ -28,7 +28,7 @@ end
 
 local function new(ua, is_caller, request, local_tag)
   local self = setmetatable({
-    ua = ua, request = request, call_id = request.call_id,
+    ua = ua, invite = request, call_id = request.call_id,
     state = is_caller and "calling" or "early",
     _is_caller = is_caller, _local_tag = local_tag, _endpoint = ua._endpoint,
     _responses = {}, _seen = 0, _came = {}, _waiters = waiting.new(),
@@ -104,8 +104,8 @@ local function on_another_success(self, response)
     end
     return
   end
-  local other = dialog.uac(self.request, response)
-  self._endpoint:send(acknowledge(self, other, self.request))
+  local other = dialog.uac(self.invite, response)
+  self._endpoint:send(acknowledge(self, other, self.invite))
   self._forks = self._forks or {}
   if not self._forks[response.to.tag or ""] then
     self._forks[response.to.tag or ""] = true
@@ -114,7 +114,7 @@ local function on_another_success(self, response)
 end
 
 local function on_success(self, response)
-  self._dialog = dialog.uac(self.request, response)
+  self._dialog = dialog.uac(self.invite, response)
   self.state = "confirmed"
   if self._cancelled then -- it crossed our CANCEL
     self:ack()
@@ -126,7 +126,7 @@ end
 
 function Call:on_response(response, request)
   local status = response.status
-  self.request = request
+  self.invite = request
   if self._final then
     if status < 300 then
       on_another_success(self, response)
@@ -163,7 +163,7 @@ function Call:ack(given)
     return nil, "state: there is no 2xx to acknowledge", "state", {}
   end
   self._ack = self._ack or
-    acknowledge(self, self._dialog, self.request, given)
+    acknowledge(self, self._dialog, self.invite, given)
   return self._endpoint:send(self._ack)
 end
 
