@@ -40,6 +40,9 @@ assert(sipwire.run(function()
       local call = dial(alice, bob.aor)
       assert(call:bye())
       call = answer(alice) -- he calls back
+      call:on("INVITE", function(req)
+        assert(req:reply(200, { body = sdp }))
+      end)
       local digit = assert(call:receive(5))
       assert(digit:reply(200))
       assert(call:wait("BYE", 5))
@@ -50,7 +53,7 @@ assert(sipwire.run(function()
       local call = dial(bob, alice.aor)
       assert(call:info { body = "Signal=5", content_type =
         "application/dtmf-relay" })
-      assert(call:reinvite { body = sdp })
+      assert(call:reinvite { body = sdp }.status == 200)
       assert(call:bye())
       return "done"
     end),

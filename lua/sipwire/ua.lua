@@ -196,12 +196,6 @@ end
 local tells_contact = { INVITE = true, UPDATE = true, SUBSCRIBE = true,
   NOTIFY = true, REFER = true, OPTIONS = true }
 
-local function add_all(request, headers)
-  for _, pair in ipairs(headers or {}) do
-    request:add(pair[1], tostring(pair[2]))
-  end
-end
-
 -- A message of sip.request's fields and what the caller adds.
 function UserAgent:_request(fields, given)
   local method = fields.method
@@ -210,7 +204,7 @@ function UserAgent:_request(fields, given)
   if tells_contact[method] then
     fields.contact = self.contact
   end
-  fields.body = given.body
+  fields.body, fields.headers = given.body, given.headers
   if given.body then
     fields.content_type = given.content_type or
       method == "INVITE" and "application/sdp" or "text/plain"
@@ -222,8 +216,9 @@ function UserAgent:_request(fields, given)
   if method == "INVITE" then
     request:add("Allow", self:_allow())
   end
-  add_all(request, self._headers)
-  add_all(request, given.headers)
+  for _, pair in ipairs(self._headers) do
+    request:add(pair[1], pair[2])
+  end
   return request
 end
 
@@ -503,16 +498,16 @@ function ua.flow(fn, ...)
   local loop = task.loop() or require "sipwire.loop".default()
   loop:_check()
   local self = setmetatable({ _waiters = waiting.new() }, Flow)
-  local results
   local arguments, count = { ... }, select("#", ...)
+  local function keep(...)
+    self._outcome = { n = select("#", ...), ... }
+  end
   loop:_task(function()
-    results = { fn(unpack(arguments, 1, count)) }
+    keep(true, fn(unpack(arguments, 1, count)))
   end, function(words, err)
     if words then
       self.err = type(err) == "string" and err or words
-      self._outcome = { nil, self.err, "raised", { traceback = words } }
-    else
-      self._outcome = { true, unpack(results, 1, 7) }
+      keep(nil, self.err, "raised", { traceback = words })
     end
     self._waiters:wake_all_later()
   end)
@@ -532,7 +527,7 @@ function Flow:wait(timeout)
   if not outcome then
     return nil, ("timeout: not over within %g s"):format(timeout), "timeout", {}
   end
-  return unpack(outcome, 1, 8)
+  return unpack(outcome, 1, outcome.n)
 end
 
 return setmetatable(ua, { __call = function(_, ...)

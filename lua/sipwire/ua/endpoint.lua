@@ -291,11 +291,15 @@ end
 
 local function attach(self, connection)
   local t = self.transport
-  local function take(message)
+  local function take(text)
     if self.ended then
       revive(self)
     end
-    on_message(self, message)
+    -- What a peer sends may be readable and yet be nothing to build on.
+    local ok, err = pcall(on_message, self, text)
+    if not ok then
+      stray(self, text, "error: " .. tostring(err))
+    end
   end
   local function stop(err, code, info)
     finish(self, err, code, info)
@@ -303,8 +307,8 @@ local function attach(self, connection)
   if connection ~= t then
     return connection:_divert(take, stop)
   end
-  t.on_message = function(_, message)
-    take(message)
+  t.on_message = function(_, text)
+    take(text)
   end
   t.on_disconnect = function(_, ...)
     stop(...)
