@@ -38,7 +38,7 @@ local function new(ua, is_caller, request, local_tag)
   return self
 end
 
--- Ends it; what is to be told to those that wait follows.
+-- Ends it, but is still known to late ACKs; what is to be told to those that wait follows.
 local function finish(self, err, code, info)
   if self.state == "ended" then
     return
@@ -46,7 +46,9 @@ local function finish(self, err, code, info)
   self.state = "ended"
   self._end = { nil, err, code, info or {} }
   self._inbox:finish(err, code, info)
-  self._endpoint:remove_call(self)
+  if not self._lingers then
+    self._endpoint:remove_call(self)
+  end
   if self._repeat then
     self._repeat:stop()
     self._repeat = nil
@@ -202,6 +204,17 @@ local function repeat_until_acked(self, response)
   self._repeat = self._endpoint:timer(gap, again)
 end
 
+-- As long as the INVITE's transaction there may be more ACKs (RFC 6026).
+local function linger(self, server)
+  self._lingers = true
+  server.on_end = function()
+    self._lingers = false
+    if self.state == "ended" then
+      self._endpoint:remove_call(self)
+    end
+  end
+end
+
 function Call:_replied(req, response)
   local status = response.status
   if req.message.method ~= "INVITE" then
@@ -216,6 +229,7 @@ function Call:_replied(req, response)
       finish(self, status_error(response))
     elseif status >= 200 then
       self.state = "confirmed"
+      linger(self, req._transaction)
     end
   end
   if status >= 200 then
@@ -236,7 +250,7 @@ function Call:_on_ack(request)
     self._came.ACK = request
     self._waiters:wake_all_later()
   end
-  return number == self._acked
+  return number == self._acked or self.state == "ended"
 end
 
 --- The caller gave up.

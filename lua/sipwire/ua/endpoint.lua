@@ -73,16 +73,6 @@ function Endpoint:timer(seconds, fn)
   return self.loop:_timer(math.ceil(seconds * 1000), fn)
 end
 
--- ---- What nobody waits for ------------------------------------------------
-
-local function stray(self, message, why)
-  for _, ua in ipairs({ unpack(self.uas) }) do
-    if ua.on_stray then
-      self.loop:_call(self.transport, "on_stray", ua.on_stray, message, why)
-    end
-  end
-end
-
 -- ---- Calls ----------------------------------------------------------------
 
 local function call_key(call_id, local_tag)
@@ -100,7 +90,10 @@ end
 local function find_call(self, request)
   local tag = request.to.tag
   local call = tag and self.calls[call_key(request.call_id, tag)]
-  return call and call:_owns(request) and call or nil
+  if call and call:_owns(request) and
+    (call.state ~= "ended" or request.method == "ACK") then
+    return call
+  end
 end
 
 -- ---- Requests -------------------------------------------------------------
@@ -125,6 +118,25 @@ local function find_ua(self, request)
     end
   end
   return #self.uas == 1 and self.uas[1] or nil
+end
+
+-- What nobody waits for is told to the agent whose it would be, or to all.
+local function stray(self, message, why)
+  local of
+  if type(message) == "table" then
+    local from = message.from and message.from.uri
+    for _, ua in ipairs(self.uas) do
+      if not message.is_request and same_place(from, ua._aor_uri) then
+        of = { ua }
+      end
+    end
+    of = of or message.is_request and { find_ua(self, message) }
+  end
+  for _, ua in ipairs(of and of[1] and of or { unpack(self.uas) }) do
+    if ua.on_stray then
+      self.loop:_call(self.transport, "on_stray", ua.on_stray, message, why)
+    end
+  end
 end
 
 local function is_whole(message)
@@ -281,7 +293,7 @@ local function finish(self, err, code, info)
   for _, call in ipairs(values(self.calls)) do
     call:_fail(err, code, info)
   end
-  self.merged = {}
+  self.merged, self.calls = {}, {}
   for _, ua in ipairs({ unpack(self.uas) }) do
     ua:_ended(err, code, info)
   end

@@ -235,8 +235,10 @@ function Server:terminate()
   self.state = "terminated"
   set_timer(self)
   self.endpoint.servers[self.key] = nil
+  if self.on_end then
+    self.on_end()
+  end
 end
-Server.fail = Server.terminate
 
 --- Sends a response; a final one only once.
 ---@return true|nil ok
