@@ -202,8 +202,8 @@ describe_with_peer("a request that comes", function()
 end)
 
 describe_with_peer("a request that nobody takes", function()
-  it("is answered as RFC 3261 says, at once with on()", function()
-    open()
+  it("is answered as RFC 3261 says", function()
+    open { patience = 0 }
     w.ua:on("MESSAGE", helper.never())
     w:request "OPTIONS"
     local m = w:take(200)
@@ -238,10 +238,14 @@ describe_with_peer("a request that nobody takes", function()
       "REFER, SUBSCRIBE, UPDATE" }, w:take(200).headers.allow)
   end)
 
-  it("is refused at once without patience", function()
+  it("is refused at once without patience, but for who waits", function()
     open { patience = 0 }
     w:request "MESSAGE"
     w:take(405)
+    local flow = call_of(w.ua, "receive", 5)
+    run_until(function() return #w.ua._inbox.waiters == 1 end)
+    w:request "MESSAGE"
+    assert.equal("MESSAGE", w:finish(flow).method)
   end)
 end)
 

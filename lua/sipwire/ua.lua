@@ -35,7 +35,7 @@ local unpack = table.unpack or unpack
 ---@field t1? number seconds, 0.001 to 60; default 0.5: transactions end
 --- after 64 of it
 ---@field patience? number seconds, 0 to 604800; default 5: so long a request
---- waits for receive() when no function is set for any method
+--- that no function is set for waits for receive(), then it is refused
 
 --- A user on a connection. Its functions wait, in tasks.
 ---@class sipwire.UserAgent
@@ -138,16 +138,21 @@ end
 
 local callbacks = { on_stray = true, on_unregistered = true }
 
-local Meta = { __name = "sipwire.ua", __index = UserAgent }
+local Meta = { __name = "sipwire.ua" }
+
+function Meta.__index(self, name)
+  if callbacks[name] then
+    return rawget(self, "_" .. name)
+  end
+  return UserAgent[name]
+end
 
 function Meta.__newindex(self, name, value)
-  if callbacks[name] then
-    options.callback(value, name)
-  elseif name:sub(1, 1) ~= "_" then
+  if not callbacks[name] then
     raise("unknown field '%s'%s", tostring(name),
       options.suggest(name, callbacks))
   end
-  rawset(self, name, value)
+  rawset(self, "_" .. name, options.callback(value, name))
 end
 
 function Meta.__tostring(self)
@@ -184,7 +189,6 @@ function ua.new(connection, given)
     _inbox = inbox.new(endpoint.loop, checked.patience or 5),
     _register_id = sip.call_id(), _register_tag = sip.tag(),
     _register_cseq = 0, _refresh = false,
-    on_stray = false, on_unregistered = false,
   }, Meta)
   table.insert(endpoint.uas, self)
   return self
@@ -199,7 +203,7 @@ local tells_contact = { INVITE = true, UPDATE = true, SUBSCRIBE = true,
 -- A message of sip.request's fields and what the caller adds.
 function UserAgent:_request(fields, given)
   local method = fields.method
-  fields.via = { transport = self._endpoint.transport.protocol,
+  fields.via = { transport = self._endpoint:protocol(),
     host = self._endpoint.host, branch = sip.branch() }
   if tells_contact[method] then
     fields.contact = self.contact
@@ -450,8 +454,7 @@ function UserAgent:_ended(err, code, info)
 end
 
 --- Sets the function that is called, as a task, with each request of a method
---- outside of calls. Then what no function is set for is refused at once,
---- unless receive() is used as well.
+--- outside of calls. OPTIONS is answered without one.
 ---@param method string
 ---@param fn? fun(req: sipwire.ua.Request) nil: none any more
 function UserAgent:on(method, fn)

@@ -69,6 +69,11 @@ function Endpoint:send(text)
   return nil, err, code, {}
 end
 
+--- What Via says that we use.
+function Endpoint:protocol()
+  return self.transport._disposed and "WS" or self.transport.protocol
+end
+
 function Endpoint:timer(seconds, fn)
   return self.loop:_timer(math.ceil(seconds * 1000), fn)
 end

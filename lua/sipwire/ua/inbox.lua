@@ -44,8 +44,11 @@ local function remove(self, entry)
 end
 
 local function keep(self, req, refuse)
-  local entry = { req = req }
-  entry.timer = self.loop:_timer(self.patience * 1000, function()
+  local entry, seconds = { req = req }, self.patience
+  if #self.waiters > 0 then -- woken in the next tick, they come for it
+    seconds = math.max(seconds, 1)
+  end
+  entry.timer = self.loop:_timer(math.ceil(seconds * 1000), function()
     if remove(self, entry) then
       refuse(req)
     end
@@ -59,15 +62,13 @@ function Inbox:takes(method)
   return self.handlers[method] ~= nil or self.asked or false
 end
 
---- Hands a request to whom it belongs; refuse(req) is called when there is
---- nobody: at once if functions are set for other methods and nobody ever asked
---- for requests.
+--- Hands a request to whom it belongs; refuse(req) is called when nobody asked
+--- for it in time.
 function Inbox:take(req, refuse)
   local fn = self.handlers[req.method]
   if fn then
     run(self, fn, req)
-  elseif self.ended or self.patience == 0 and not self.asked or
-    next(self.handlers) and not self.asked then
+  elseif self.ended or self.patience == 0 and #self.waiters == 0 then
     refuse(req)
   else
     keep(self, req, refuse)
