@@ -155,6 +155,28 @@ describe("annotations", function()
     assert(loop:close())
   end)
 
+  it("cover every method of a user agent and what it makes", function()
+    local loop = sipwire.loop()
+    local classes = {}
+    assert(loop:run(function()
+      local t = sipwire.new { server = "ws://127.0.0.1:9/", loop = loop }
+      local agent = sipwire.ua(t, { aor = "sip:a@b" })
+      local request = sipwire.sip.request { method = "INVITE", uri = "sip:a@b",
+        from = "sip:c@d" }
+      local req = require "sipwire.ua.incoming".new(agent, request)
+      classes = { UserAgent = agent, Request = req,
+        Call = agent:_incoming_call(req), Flow = sipwire.ua.flow(print) }
+    end))
+    for what, object in pairs(classes) do
+      for name, fn in pairs(public_functions(methods_of(object))) do
+        check_function(what .. ":" .. name, fn)
+      end
+    end
+    check_function("ua.new", sipwire.ua.new)
+    check_function("ua.flow", sipwire.ua.flow)
+    assert(loop:close())
+  end)
+
   it("cover every option, and name none that there is not", function()
     local common = options.known["sipwire.ConnectionOptions"]
     for class, spec in pairs(options.known) do

@@ -10,14 +10,16 @@ helper.watch()
 
 local LIMIT = 20
 
-local function spawn(name, ...)
-  local command = process.lua("examples/ua/" .. name, ...)
+local function start(path, ...)
+  local command = process.lua(path, ...)
   command.cwd, command.as_is = helper.root, true
   command.env = { LUA_PATH = package.path, LUA_CPATH = package.cpath }
   local p = process.spawn(command)
   p:close_stdin()
   return p
 end
+
+local function spawn(name, ...) return start("examples/ua/" .. name, ...) end
 
 -- Waits for its end, which must be a good one; returns what it printed.
 local function finish(p)
@@ -94,5 +96,43 @@ describe("with Kamailio, examples/ua/", function()
       "overloaded      status: 503 As Asked (code status, retry after 5)",
       "no answer       timeout: no final response within 0.3 s (code timeout)",
       "" }, "\n"), run("failures.lua", k:url()))
+  end)
+end)
+
+describe("docs/ua.md has programs that", function()
+  local k
+  local programs = {}
+  setup(function()
+    k = helper.kamailio "PROXY_AUTH"
+    local dir = helper.tmpdir()
+    local file = assert(io.open(helper.root .. "/docs/ua.md"))
+    local page = file:read "*a"
+    file:close()
+    for text in page:gmatch "\n```lua\n(.-)```" do
+      local path = ("%s/%d.lua"):format(dir, #programs + 1)
+      file = assert(io.open(path, "w"))
+      file:write(text)
+      file:close()
+      programs[#programs + 1] = path
+    end
+  end)
+
+  it("register and send a message", function()
+    assert.equal("registered for\t600\n404\tNot Found\n",
+      finish(start(programs[1], k:url())))
+  end)
+
+  it("call each other", function()
+    local p = start(programs[3], k:url())
+    assert.equal("waiting", p:line(LIMIT))
+    assert.equal("200\n", finish(start(programs[2], k:url(),
+      "sip:bob@localhost")))
+    assert.equal("", finish(p))
+  end)
+
+  it("fail alone", function()
+    local out = finish(start(programs[4]))
+    assert.matches("^%S+:4: gone wrong\ntrue\tfine\n$", out)
+    assert.equal(4, #programs)
   end)
 end)

@@ -126,7 +126,7 @@ local function on_success(self, response)
   end
 end
 
-function Call:on_response(response, request)
+function Call:_on_response(response, request)
   local status = response.status
   self.invite = request
   if self._final then
@@ -150,7 +150,7 @@ function Call:on_response(response, request)
   self._waiters:wake_all_later()
 end
 
-function Call:on_failure(err, code, info)
+function Call:_on_failure(err, code, info)
   self:_fail(err, code, info)
 end
 

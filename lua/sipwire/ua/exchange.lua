@@ -25,8 +25,8 @@ end
 --- Sends what build() returns, anew for each attempt.
 ---@param ua table
 ---@param build fun(): table
----@param user table on_response(user, response, request) with all but the
---- challenges that were answered, on_failure(user, err, code, info)
+---@param user table _on_response(user, response, request) with all but the
+--- challenges that were answered, _on_failure(user, err, code, info)
 ---@return table|nil exchange
 ---@return string|nil err
 ---@return string|nil code
@@ -52,12 +52,12 @@ local function answer(self, response)
   end
   local ok, err, code, info = send(self)
   if not ok then
-    self.user:on_failure(err, code, info)
+    self.user:_on_failure(err, code, info)
   end
   return true
 end
 
-function Exchange:on_response(response)
+function Exchange:_on_response(response)
   local status = response.status
   if (status == 401 or status == 407) and answer(self, response) then
     return
@@ -65,11 +65,11 @@ function Exchange:on_response(response)
   if self.credentials and status >= 200 and status < 300 then
     self.credentials:answered(response, tostring(self.request.uri))
   end
-  self.user:on_response(response, self.request)
+  self.user:_on_response(response, self.request)
 end
 
-function Exchange:on_failure(err, code, info)
-  self.user:on_failure(err, code, info)
+function Exchange:_on_failure(err, code, info)
+  self.user:_on_failure(err, code, info)
 end
 
 --- Cancels an INVITE; challenges are not answered any more.
@@ -90,8 +90,8 @@ end
 
 --- The user of an exchange whose outcome nobody waits for.
 exchange.nobody = {
-  on_response = function() end,
-  on_failure = function() end,
+  _on_response = function() end,
+  _on_failure = function() end,
 }
 
 --- Sends a request and waits for the final response.
@@ -113,7 +113,7 @@ function exchange.ask(ua, what, build, timeout, each)
     waiters:wake_all_later()
   end
   local user = {
-    on_response = function(_, response, request)
+    _on_response = function(_, response, request)
       if each then
         each(response, request)
       end
@@ -121,7 +121,7 @@ function exchange.ask(ua, what, build, timeout, each)
         finish(response)
       end
     end,
-    on_failure = function(_, ...)
+    _on_failure = function(_, ...)
       finish(nil, ...)
     end,
   }

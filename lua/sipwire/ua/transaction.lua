@@ -54,8 +54,8 @@ Client.__index = Client
 --- Makes the transaction of a request that is still to be sent.
 ---@param endpoint table
 ---@param request table
----@param user table t1 (seconds), on_response(user, response),
---- on_failure(user, err, code, info)
+---@param user table t1 (seconds), _on_response(user, response),
+--- _on_failure(user, err, code, info)
 function transaction.client(endpoint, request, user)
   return setmetatable({
     endpoint = endpoint, request = request, user = user,
@@ -82,7 +82,7 @@ function Client:fail(err, code, info)
   local waiting = self.state == "trying" or self.state == "proceeding"
   self:terminate()
   if waiting then
-    self.user:on_failure(err, code, info or {})
+    self.user:_on_failure(err, code, info or {})
   end
 end
 
@@ -120,7 +120,7 @@ local function sibling(self, method, to)
   }
 end
 
-local silent = { on_response = function() end, on_failure = function() end }
+local silent = { _on_response = function() end, _on_failure = function() end }
 silent.__index = silent
 
 local function send_cancel(self)
@@ -158,7 +158,7 @@ local function on_provisional(self, response)
   if self.cancel_wanted and not self.cancel_sent then
     send_cancel(self)
   end
-  self.user:on_response(response)
+  self.user:_on_response(response)
   return true
 end
 
@@ -179,7 +179,7 @@ local function on_invite_final(self, response)
     elseif waiting then
       linger(self, "accepted")
     end
-    self.user:on_response(response)
+    self.user:_on_response(response)
     return true
   elseif self.state == "accepted" then
     return false
@@ -187,7 +187,7 @@ local function on_invite_final(self, response)
   self.endpoint:send(tostring(sibling(self, "ACK", response.to)))
   if waiting then
     linger(self, "completed")
-    self.user:on_response(response)
+    self.user:_on_response(response)
   end
   return true
 end
@@ -201,7 +201,7 @@ function Client:receive(response)
     return on_invite_final(self, response)
   end
   self:terminate() -- timer K is zero
-  self.user:on_response(response)
+  self.user:_on_response(response)
   return true
 end
 
