@@ -10,15 +10,8 @@ helper.watch()
 local w
 local CONTACT = "Contact: <sip:bob@peer.invalid;alias=1.2.3.4~5~6>"
 
-local function call_of(object, method, ...)
-  local arguments = { ... }
-  return w:go(function()
-    return object[method](object, arguments[1], arguments[2])
-  end)
-end
-
 local function invite(given)
-  local call = w:finish(call_of(w.ua, "invite", "sip:bob@example.org", given))
+  local call = w:finish(w:call(w.ua, "invite", "sip:bob@example.org", given))
   return call, w:take "INVITE"
 end
 
@@ -28,8 +21,8 @@ local function talk(lines, options)
   local call, request = invite { body = "v=0\r\n" }
   lines = lines or { CONTACT }
   w:answer(request, 200, lines)
-  assert.equal(200, w:finish(call_of(call, "wait", 200)).status)
-  assert.is_true(w:finish(call_of(call, "ack")))
+  assert.equal(200, w:finish(w:call(call, "wait", 200)).status)
+  assert.is_true(w:finish(w:call(call, "ack")))
   return call, w:take "ACK", request
 end
 
@@ -40,18 +33,13 @@ local function within(request, more)
   return more
 end
 
-describe("a dialog", function()
-  after_each(function()
-    if w then w:close() end
-    w = nil
-  end)
-
+sip_peer.describe("a dialog", function()
   it("takes the recorded route, the nearest first, two in one line too",
     function()
       local call, ack = talk { CONTACT,
         'Record-Route: <sip:far;lr>, "x,y" <sip:mid;lr=on>;p=1',
         "Record-Route: <sip:near:5060;transport=ws;lr>" }
-      local flow = call_of(call, "bye")
+      local flow = w:call(call, "bye")
       local bye = w:take "BYE"
       for _, m in ipairs { ack, bye } do
         assert.equal("sip:bob@peer.invalid;alias=1.2.3.4~5~6", m.uri)
@@ -74,13 +62,13 @@ describe("a dialog", function()
     w = sip_peer.open()
     w:request("INVITE", { call_id = "in", "Record-Route: <sip:near;lr>",
       "Record-Route: <sip:mid;lr>,<sip:far;lr>" })
-    local req = w:finish(call_of(w.ua, "receive"))
-    local call = w:finish(call_of(req, "reply", 200))
+    local req = w:finish(w:call(w.ua, "receive"))
+    local call = w:finish(w:call(req, "reply", 200))
     local m = w:take(200)
     assert.equal(2, #m.headers["record-route"])
     local tag = m.headers.to[1]:match ";tag=(%w+)"
     w:request("ACK", { call_id = "in", to_tag = tag })
-    local flow = call_of(call, "bye")
+    local flow = w:call(call, "bye")
     local bye = w:take "BYE"
     assert.same({ "<sip:near;lr>", "<sip:mid;lr>", "<sip:far;lr>" },
       bye.headers.route)
@@ -94,7 +82,7 @@ describe("a dialog", function()
   it("counts its requests on from the INVITE", function()
     local call, _, request = talk()
     for i = 2, 4 do
-      local flow = call_of(call, "info", { body = "5", headers =
+      local flow = w:call(call, "info", { body = "5", headers =
         { { "X", i } }, content_type = "application/dtmf" })
       local m = w:take "INFO"
       assert.same({ { i .. " INFO" }, { tostring(i) }, { "application/dtmf" },
@@ -110,9 +98,9 @@ describe("a dialog", function()
   it("hears requests of the other side, of this dialog only", function()
     local call, _, request = talk()
     w:request("INFO", within(request, { cseq = 77 }))
-    local req = w:finish(call_of(call, "receive", 5))
+    local req = w:finish(w:call(call, "receive", 5))
     assert.equal("INFO", req.method)
-    w:finish(call_of(req, "reply", 200))
+    w:finish(w:call(req, "reply", 200))
     w:take(200)
     w:request("INFO", within(request, { cseq = 76 }))
     w:take(500)
@@ -125,13 +113,13 @@ describe("a dialog", function()
 
   it("ends when the other side knows no such call", function()
     local call = talk()
-    local flow = call_of(call, "info")
+    local flow = w:call(call, "info")
     w:answer(w:take "INFO", 481)
     assert.equal(481, w:finish(flow).status)
-    local _, err, code, info = w:finish(call_of(call, "wait", "BYE"))
+    local _, err, code, info = w:finish(w:call(call, "wait", "BYE"))
     assert.same({ "status: 481 Told", "status", 481 },
       { err, code, info.response.status })
-    local _, _, state = w:finish(call_of(call, "bye"))
+    local _, _, state = w:finish(w:call(call, "bye"))
     assert.equal("state", state)
   end)
 
@@ -140,8 +128,8 @@ describe("a dialog", function()
     local call, request = invite()
     w:answer(request, 183, { tag = "one", "Contact: <sip:one@x>",
       "Record-Route: <sip:p;lr>" })
-    w:finish(call_of(call, "wait", 183))
-    local flow = call_of(call, "request", "UPDATE")
+    w:finish(w:call(call, "wait", 183))
+    local flow = w:call(call, "request", "UPDATE")
     local m = w:take "UPDATE"
     assert.same({ "sip:one@x", { "<sip:p;lr>" }, { "2 UPDATE" } },
       { m.uri, m.headers.route, m.headers.cseq })
@@ -149,26 +137,21 @@ describe("a dialog", function()
     w:answer(m, 200)
     w:finish(flow)
     w:answer(request, 200, { tag = "two", "Contact: <sip:two@x>" })
-    w:finish(call_of(call, "wait", 200))
-    w:finish(call_of(call, "ack"))
+    w:finish(w:call(call, "wait", 200))
+    w:finish(w:call(call, "ack"))
     m = w:take "ACK"
     assert.same({ "sip:two@x" }, { m.uri, m.headers.route })
     assert.matches(";tag=two$", m.headers.to[1])
   end)
 end)
 
-describe("bye()", function()
-  after_each(function()
-    if w then w:close() end
-    w = nil
-  end)
-
+sip_peer.describe("bye()", function()
   it("sends the ACK that is missing", function()
     w = sip_peer.open()
     local call, request = invite()
     w:answer(request, 200, { CONTACT })
-    w:finish(call_of(call, "wait", 200))
-    local flow = call_of(call, "bye")
+    w:finish(w:call(call, "wait", 200))
+    local flow = w:call(call, "bye")
     w:take "ACK"
     w:answer(w:take "BYE", 200)
     assert.equal(200, w:finish(flow).status)
@@ -178,24 +161,19 @@ describe("bye()", function()
   end)
 
   it("ends the call even without an answer", function()
-    local call = talk(nil, { t1 = 0.001 })
-    local _, err, code = w:finish(call_of(call, "bye"))
-    assert.same({ "timeout: no response within 0.064 s", "timeout" },
+    local call = talk(nil, { t1 = sip_peer.T1 })
+    local _, err, code = w:finish(w:call(call, "bye"))
+    assert.same({ sip_peer.no_answer "response", "timeout" },
       { err, code })
     assert.equal("ended", call.state)
     w:take "BYE"
   end)
 end)
 
-describe("reinvite()", function()
-  after_each(function()
-    if w then w:close() end
-    w = nil
-  end)
-
+sip_peer.describe("reinvite()", function()
   it("acknowledges by itself and goes on at the new address", function()
     local call = talk()
-    local flow = call_of(call, "reinvite", { body = "v=1\r\n",
+    local flow = w:call(call, "reinvite", { body = "v=1\r\n",
       ack = { headers = { { "X-Ack", "1" } } } })
     local m = w:take "INVITE"
     assert.same({ { "2 INVITE" }, "v=1\r\n", { w.ua.contact } },
@@ -208,7 +186,7 @@ describe("reinvite()", function()
         { ack.uri, ack.headers.cseq, ack.headers["x-ack"] })
     end
     assert.equal(200, w:finish(flow).status)
-    flow = call_of(call, "info")
+    flow = w:call(call, "info")
     m = w:take "INFO"
     assert.same({ "sip:bob@moved.invalid", { "3 INFO" } },
       { m.uri, m.headers.cseq })
@@ -218,7 +196,7 @@ describe("reinvite()", function()
 
   it("that is refused leaves the call as it was", function()
     local call = talk()
-    local flow = call_of(call, "reinvite")
+    local flow = w:call(call, "reinvite")
     local m = w:take "INVITE"
     w:answer(m, 488, { "Contact: <sip:bob@moved.invalid>" })
     w:take "ACK"
@@ -229,9 +207,9 @@ describe("reinvite()", function()
 
   it("and one of theirs at the same time: 491", function()
     local call, _, request = talk()
-    local flow = call_of(call, "reinvite")
+    local flow = w:call(call, "reinvite")
     local m = w:take "INVITE"
-    local _, _, code = w:finish(call_of(call, "reinvite"))
+    local _, _, code = w:finish(w:call(call, "reinvite"))
     assert.equal("state", code)
     local theirs = within(request, { cseq = 5, branch = "z9hG4bKglare" })
     w:request("INVITE", theirs)
@@ -244,7 +222,7 @@ describe("reinvite()", function()
 
   it("that takes too long is cancelled, and still acknowledged", function()
     local call = talk()
-    local flow = call_of(call, "reinvite", { timeout = 0.01 })
+    local flow = w:call(call, "reinvite", { timeout = 0.01 })
     local m = w:take "INVITE"
     local _, err, code = w:finish(flow)
     assert.same({ "timeout: no final response within 0.01 s", "timeout" },

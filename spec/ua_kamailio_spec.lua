@@ -115,7 +115,8 @@ describe("with Kamailio, user agents", function()
           more)):wait(200, 5)
       end
       for _, case in ipairs { { "busy", "status: 486 Busy Here" },
-        { "fail", "status: 503 As Asked" }, { "nobody", "status: 404 Not Found" } } do
+        { "fail", "status: 503 As Asked" },
+        { "nobody", "status: 404 Not Found" } } do
         local _, err, code = call(case[1])
         assert.same({ case[2], "status" }, { err, code })
       end

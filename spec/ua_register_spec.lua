@@ -54,17 +54,7 @@ local function check(m, field, password)
   return p
 end
 
-local function describe_with_peer(what, fn)
-  describe(what, function()
-    after_each(function()
-      if w then w:close() end
-      w = nil
-    end)
-    fn()
-  end)
-end
-
-describe_with_peer("register()", function()
+sip_peer.describe("register()", function()
   it("binds the contact, and tells for how long", function()
     open()
     local flow = register()
@@ -184,7 +174,7 @@ describe_with_peer("register()", function()
   end)
 end)
 
-describe_with_peer("a challenge", function()
+sip_peer.describe("a challenge", function()
   it("is answered with a new number, and remembered", function()
     open { username = "al" }
     local flow = register()

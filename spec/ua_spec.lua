@@ -15,23 +15,6 @@ local function open(options)
   w = sip_peer.open(options)
   return w
 end
-local function describe_with_peer(what, fn)
-  describe(what, function()
-    after_each(function()
-      if w then w:close() end
-      w = nil
-    end)
-    fn()
-  end)
-end
-
-local function call_of(object, method, ...)
-  local arguments = { ... }
-  return w:go(function()
-    return object[method](object, arguments[1], arguments[2])
-  end)
-end
-
 -- What the loop's handler is told while fn runs, as one text.
 local function errors_of(fn)
   local _, err = pcall(function()
@@ -41,7 +24,7 @@ local function errors_of(fn)
   return err
 end
 
-describe_with_peer("a user agent", function()
+sip_peer.describe("a user agent", function()
   it("is loaded when it is first asked for", function()
     local code = [[
       local sipwire = require "sipwire"
@@ -67,7 +50,8 @@ describe_with_peer("a user agent", function()
     for _, case in ipairs {
       { nil, "the options must be a table, not nil" },
       { {}, "option 'aor' is required" },
-      { { aor = 1 }, "option 'aor' must be a string without control characters" },
+      { { aor = 1 },
+        "option 'aor' must be a string without control characters" },
       { { aor = "alice" }, "option 'aor': " },
       { { aor = "sip:x@y\r\n" },
         "option 'aor' must be a string without control characters" },
@@ -146,13 +130,13 @@ describe_with_peer("a user agent", function()
     run_until(function() return c._last == 3 end)
     local dave = sipwire.ua(c, { aor = "sip:dave@x" })
     for i = 1, 3 do
-      local req = w:finish(call_of(dave, "receive", 5))
+      local req = w:finish(w:call(dave, "receive", 5))
       assert.equal(tostring(i), req.body)
-      w:finish(call_of(req, "reply", 200))
+      w:finish(w:call(req, "reply", 200))
       w:take(200)
     end
     late:disconnect()
-    local _, _, code = w:finish(call_of(dave, "receive", 5))
+    local _, _, code = w:finish(w:call(dave, "receive", 5))
     assert.equal("closed", code)
   end)
 
@@ -189,16 +173,16 @@ describe_with_peer("a user agent", function()
       local connected
       t:connect(function(err) connected = err or true end)
       run_until(function() return connected end)
-      local flow = call_of(ua, "request", "OPTIONS", { uri = "sip:x" })
+      local flow = w:call(ua, "request", "OPTIONS", { uri = "sip:x" })
       w:answer(w:take "OPTIONS", 200)
       assert.equal(200, w:finish(flow).status)
-      flow = call_of(ua, "receive", 5)
+      flow = w:call(ua, "receive", 5)
       w:request("MESSAGE", { uri = "sip:tom@x" })
       local req = w:finish(flow)
       assert.equal("MESSAGE", req.method)
-      w:finish(call_of(req, "reply", 200))
+      w:finish(w:call(req, "reply", 200))
       w:take(200)
-      flow = call_of(ua, "receive", 5)
+      flow = w:call(ua, "receive", 5)
       run_until(function() return #ua._inbox.waiters == 1 end)
       t:disconnect()
       local _, err, code = w:finish(flow)
@@ -206,17 +190,17 @@ describe_with_peer("a user agent", function()
         { err, code })
       run_until(function() return t.state == "Disconnected" end)
     end
-    local _, _, code = w:finish(call_of(ua, "request", "OPTIONS",
+    local _, _, code = w:finish(w:call(ua, "request", "OPTIONS",
       { uri = "sip:x" }))
     assert.equal("closed", code)
     t:dispose()
-    _, _, code = w:finish(call_of(ua, "request", "OPTIONS", { uri = "sip:x" }))
+    _, _, code = w:finish(w:call(ua, "request", "OPTIONS", { uri = "sip:x" }))
     assert.equal("disposed", code)
   end)
 
   it("ends with its transport", function()
     open()
-    local flow = call_of(w.ua, "receive")
+    local flow = w:call(w.ua, "receive")
     run_until(function() return #w.ua._inbox.waiters == 1 end)
     w.c.transport:dispose()
     local _, err, code = w:finish(flow)
@@ -225,7 +209,7 @@ describe_with_peer("a user agent", function()
   end)
 end)
 
-describe_with_peer("a function set by on()", function()
+sip_peer.describe("a function set by on()", function()
   it("runs as a task that may wait, for each request one", function()
     open { patience = 0 }
     local order = {}
@@ -271,7 +255,7 @@ describe_with_peer("a function set by on()", function()
   end)
 end)
 
-describe_with_peer("requests()", function()
+sip_peer.describe("requests()", function()
   local puc51 = _VERSION == "Lua 5.1" and not rawget(_G, "jit")
 
   it("iterates where Lua can wait in a loop, and ends with the connection",
@@ -298,7 +282,7 @@ describe_with_peer("requests()", function()
     end)
 end)
 
-describe_with_peer("a flow", function()
+sip_peer.describe("a flow", function()
   it("gives what its function returns", function()
     open()
     local results = { w:finish(w:go(function()
@@ -348,7 +332,8 @@ describe_with_peer("a flow", function()
       return flow:wait(0.001)
     end)
     local _, err, code = w:finish(first)
-    assert.same({ "timeout: not over within 0.001 s", "timeout" }, { err, code })
+    assert.same({ "timeout: not over within 0.001 s", "timeout" },
+      { err, code })
     local a, b = w:go(function() return flow:wait() end),
       w:go(function() return flow:wait(5) end)
     assert.same({ true, 1 }, { w:finish(a) })

@@ -275,7 +275,8 @@ end
 function UserAgent:invite(target, given)
   check_uri(target, "invite()")
   local fields = { uri = target }
-  for _, name in ipairs { "body", "content_type", "headers", "to", "call_id" } do
+  for _, name in ipairs { "body", "content_type", "headers", "to",
+    "call_id" } do
     fields[name] = given and given[name]
   end
   local build = builder(self, "INVITE", fields)

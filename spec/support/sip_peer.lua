@@ -8,7 +8,9 @@
 -- w:agent(options) -> ua            one more on that connection
 -- w:go(fn, ...) -> flow             a task; its errors fail the spec
 -- w:finish(flow [, limit]) -> ...   waits for it: what it returned
--- w:done(flow)                      whether it has ended
+-- w:call(object, method, a, b) -> flow   such a task: object:method(a, b)
+-- w:receive() -> req  w:reply(req, status [, given]) -> ...   of w.ua, in a task
+-- w:strays() -> list                reasons that w.ua.on_stray is told; list.last
 -- w:take(what) -> message           the next that came to the peer has to be
 --   this method or status; .raw
 -- w:nothing()                       nothing has come that was not taken
@@ -16,15 +18,18 @@
 -- w:answer(message, status [, more])  answers a request; more: tag, body, and a
 --   list of header lines
 -- w:request(method [, more]) -> id  sends one to the agent; more: uri, branch,
---   call_id, cseq, from_tag, to, to_tag, body, via (more lines above), and a list
---   of header lines
--- w:close()
+--   call_id, cseq, from_tag, to, to_tag, body, via (more lines above), and a
+--   list of header lines
+-- sip_peer.describe(what, fn)       busted's, closes all worlds after each spec
+-- sip_peer.T1                       an option t1: short, and yet long enough
+--                                   for an answer while 64 of it pass
+-- sip_peer.no_answer(what)          what is told then
 
 local sipwire = require "sipwire"
 local run = require "spec.support.run"
 local sip = require "spec.support.sip"
 
-local M = {}
+local M = { T1 = run.scale > 1 and 0.008 or 0.002 }
 local world = {}
 world.__index = world
 
@@ -42,15 +47,36 @@ function world:go(fn, ...)
   return flow
 end
 
-function world:done(flow) return flow.results ~= nil end
+function world:call(object, method, a, b)
+  return self:go(function() return object[method](object, a, b) end)
+end
 
 function world:finish(flow, limit)
   run.run_until(function() return flow.results end, limit, "the end of a flow")
   return unpack(flow.results, 1, flow.n)
 end
 
+function world:receive()
+  return self:finish(self:call(self.ua, "receive", 5))
+end
+
+function world:reply(req, ...)
+  return self:finish(self:call(req, "reply", ...))
+end
+
+function world:strays()
+  local list = {}
+  self.ua.on_stray = function(message, why)
+    list[#list + 1], list.last = why, message
+  end
+  return list
+end
+
+local opened = {}
+
 function M.open(options)
   local w = setmetatable({ got = {} }, world)
+  opened[#opened + 1] = w
   w.listener = assert(sipwire.listen { on_connection = function(t)
     w.peer = t
     t.on_message = function(_, message)
@@ -138,11 +164,25 @@ function world:request(method, more)
   return id
 end
 
-function world:close()
-  self.listener:close()
-  if self.c.transport.state ~= "Disconnected" then
-    self:finish(self:go(function() self.c:close() end))
+local function close(w)
+  w.listener:close()
+  if w.c.transport.state ~= "Disconnected" then
+    w:finish(w:call(w.c, "close"))
   end
+end
+
+function M.describe(what, fn)
+  local busted = require "busted"
+  busted.describe(what, function()
+    busted.after_each(function()
+      for i = #opened, 1, -1 do close(table.remove(opened, i)) end
+    end)
+    fn()
+  end)
+end
+
+function M.no_answer(what)
+  return ("timeout: no %s within %g s"):format(what, 64 * M.T1)
 end
 
 return M

@@ -38,7 +38,8 @@ local function new(ua, is_caller, request, local_tag)
   return self
 end
 
--- Ends it, but is still known to late ACKs; what is to be told to those that wait follows.
+-- Ends it, but late ACKs may still find it. What is to be told to those that
+-- wait follows.
 local function finish(self, err, code, info)
   if self.state == "ended" then
     return
@@ -441,8 +442,8 @@ local function look_for_request(self, method)
 end
 
 --- Waits, in a task, for a response to our INVITE: a status, a class of them
---- ("1xx"), or, with nil, the final one; each is found once, in order, the final
---- one always. Or for a request: "ACK", "BYE", "CANCEL".
+--- ("1xx"), or, with nil, the final one; each is found once, in order, the
+--- final one always. Or for a request: "ACK", "BYE", "CANCEL".
 ---@param wanted? integer|string
 ---@param timeout? number seconds; nil: no limit
 ---@return sipwire.sip.Message|nil message

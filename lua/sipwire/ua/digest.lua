@@ -82,7 +82,8 @@ local function check_ha1(ha1)
   end
   local checked = {}
   for name, hex in pairs(ha1) do
-    local known = type(name) == "string" and hashes[name:lower()] == name:lower()
+    local known = type(name) == "string" and
+      hashes[name:lower()] == name:lower()
     if not known or type(hex) ~= "string" or not hex:find "^%x+$" then
       raise "option 'ha1' must be hex, or a table of hex by the hash's name"
     end
