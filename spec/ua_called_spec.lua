@@ -96,7 +96,11 @@ sip_peer.describe("an INVITE that comes", function()
       local first = w:take(200)
       for _ = 1, 3 do assert.equal(first.raw, w:take(200).raw) end
       local bye = w:call(call, "bye") -- not before the ACK
+      local seen = w:strays()
       w:request("INVITE", fields) -- is absorbed
+      w:request("ACK", { call_id = "ok", to_tag = tag_of(first), cseq = 7 })
+      run_until(function() return seen[1] end)
+      for _ = 1, 2 do assert.equal(first.raw, w:take(200).raw) end
       w:request("ACK", { call_id = "ok", to_tag = tag_of(first) })
       local m
       repeat -- one more copy may be under way
@@ -106,8 +110,39 @@ sip_peer.describe("an INVITE that comes", function()
       assert.equal("BYE", m.method)
       w:answer(m, 200)
       assert.equal(200, w:finish(bye).status)
+      w:request("INVITE", fields)
+      w:request("ACK", { call_id = "ok", to_tag = tag_of(first) })
       w:nothing()
+      assert.equal(1, #seen)
+      assert.is_nil(w:finish(w:call(w.ua, "receive", 0)))
     end)
+
+  it("may be hung up before its ACK, which comes then", function()
+    open()
+    local call = w:reply(invited { call_id = "fast" }, 200)
+    local seen = w:strays()
+    local dialog = { call_id = "fast", to_tag = tag_of(w:take(200)), cseq = 2 }
+    w:request("BYE", dialog)
+    w:take(200)
+    dialog.cseq = 1
+    w:request("ACK", dialog)
+    w:nothing()
+    assert.same({}, seen)
+    assert.equal("ended", call.state)
+  end)
+
+  it("cannot be answered when the connection is gone", function()
+    open()
+    local req, ringing = invited(), invited()
+    local call = w:reply(ringing, 180)
+    w.peer:disconnect()
+    run_until(function() return call.state == "ended" end)
+    for _, each in ipairs { req, ringing } do
+      local _, err, code = w:reply(each, 200)
+      assert.same({ "closed: connection closed by peer", "closed" },
+        { err, code })
+    end
+  end)
 
   it("whose 2xx gets no ACK is hung up after 64 T1", function()
     open { t1 = sip_peer.T1 }
@@ -120,7 +155,8 @@ sip_peer.describe("an INVITE that comes", function()
       count = count + 1
     until m.method
     assert.equal("BYE", m.method)
-    assert.is_true(count > 3 and count < 14, count)
+    -- after 1, 3, 7, 15, 23, 31, 39, 47, 55, 63 of T1
+    assert.equal(1 + 10 + 1, count)
     w:answer(m, 200)
     local _, err, code = w:finish(flow)
     assert.same({ sip_peer.no_answer "ACK", "timeout" }, { err, code })
@@ -168,6 +204,7 @@ sip_peer.describe("an INVITE that comes", function()
     local m = w:take(200)
     w:request("CANCEL", fields)
     assert.same({ "1 CANCEL" }, w:take(200).headers.cseq)
+    assert.is_nil(req.cancelled)
     w:request("ACK", { call_id = "late", to_tag = tag_of(m) })
     w:nothing()
     assert.equal("confirmed", call.state)
@@ -249,6 +286,31 @@ sip_peer.describe("a call that came", function()
     w:take(481)
   end)
 
+  it("goes on when a change of it is cancelled", function()
+    open()
+    local call, dialog = talk()
+    dialog.cseq, dialog.branch = 2, "z9hG4bKre"
+    w:request("INVITE", dialog)
+    local req = w:finish(w:call(call, "receive", 5))
+    w:request("CANCEL", dialog)
+    w:take(200)
+    w:take(487)
+    w:request("ACK", dialog)
+    assert.same({ true, "confirmed" }, { req.cancelled, call.state })
+    dialog.cseq, dialog.branch = 3, nil
+    w:request("BYE", dialog)
+    w:take(200)
+  end)
+
+  it("knows the number of its INVITE", function()
+    open()
+    local call = w:reply(invited { call_id = "five", cseq = 5 }, 180)
+    local dialog = { call_id = "five", to_tag = tag_of(w:take(180)), cseq = 4 }
+    w:request("INFO", dialog)
+    w:take(500)
+    assert.equal("early", call.state)
+  end)
+
   it("can be changed by them, and goes on at their new address", function()
     open()
     local call, dialog = talk()
@@ -266,6 +328,9 @@ sip_peer.describe("a call that came", function()
     assert.equal("sip:bob@new.invalid", bye.uri)
     assert.same({ "1 BYE" }, bye.headers.cseq)
     dialog.cseq = 3
+    w:request("INFO", dialog)
+    w:take(481)
+    dialog.cseq = 4
     w:request("BYE", dialog) -- at the same time
     w:take(200)
     w:answer(bye, 200)

@@ -102,8 +102,10 @@ sip_peer.describe("a dialog", function()
     assert.equal("INFO", req.method)
     w:finish(w:call(req, "reply", 200))
     w:take(200)
-    w:request("INFO", within(request, { cseq = 76 }))
-    w:take(500)
+    for _, used in ipairs { 77, 76 } do
+      w:request("INFO", within(request, { cseq = used }))
+      w:take(500)
+    end
     w:request("INFO", within(request, { cseq = 80, from_tag = "other" }))
     w:take(481)
     w:request("BYE", within(request, { cseq = 78 }))
@@ -186,9 +188,13 @@ sip_peer.describe("reinvite()", function()
         { ack.uri, ack.headers.cseq, ack.headers["x-ack"] })
     end
     assert.equal(200, w:finish(flow).status)
+    flow = w:call(call, "reinvite") -- no Contact: no move
+    w:answer(w:take "INVITE", 200)
+    w:take "ACK"
+    w:finish(flow)
     flow = w:call(call, "info")
     m = w:take "INFO"
-    assert.same({ "sip:bob@moved.invalid", { "3 INFO" } },
+    assert.same({ "sip:bob@moved.invalid", { "4 INFO" } },
       { m.uri, m.headers.cseq })
     w:answer(m, 200)
     w:finish(flow)

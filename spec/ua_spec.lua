@@ -173,6 +173,8 @@ sip_peer.describe("a user agent", function()
       local connected
       t:connect(function(err) connected = err or true end)
       run_until(function() return connected end)
+      local _, _, code = w:finish(w:call(ua, "receive", 0))
+      assert.equal("timeout", code)
       local flow = w:call(ua, "request", "OPTIONS", { uri = "sip:x" })
       w:answer(w:take "OPTIONS", 200)
       assert.equal(200, w:finish(flow).status)
@@ -185,7 +187,8 @@ sip_peer.describe("a user agent", function()
       flow = w:call(ua, "receive", 5)
       run_until(function() return #ua._inbox.waiters == 1 end)
       t:disconnect()
-      local _, err, code = w:finish(flow)
+      local _, err
+      _, err, code = w:finish(flow)
       assert.same({ "closed: the connection was closed here", "closed" },
         { err, code })
       run_until(function() return t.state == "Disconnected" end)

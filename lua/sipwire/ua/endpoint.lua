@@ -55,9 +55,6 @@ function Endpoint:send(text)
   end
   local ok, err, code = t:send(text)
   if ok then
-    if self.ended then
-      revive(self)
-    end
     return true
   elseif code == "queue_full" and t:stats().queue > 0 then
     self.backlog[1] = text
@@ -184,9 +181,6 @@ end
 
 -- The same request by another way (RFC 3261 section 8.2.2.2).
 local function is_merged(self, request, server)
-  if request.to.tag then
-    return false
-  end
   local key = table.concat({ tostring(request.uri), request.call_id,
     request.from.tag or "", request.cseq.number, request.method }, " ")
   local other = self.merged[key]
@@ -309,9 +303,6 @@ end
 local function attach(self, connection)
   local t = self.transport
   local function take(text)
-    if self.ended then
-      revive(self)
-    end
     -- What a peer sends may be readable and yet be nothing to build on.
     local ok, err = pcall(on_message, self, text)
     if not ok then
@@ -330,6 +321,11 @@ local function attach(self, connection)
   t.on_disconnect = function(_, ...)
     stop(...)
   end
+  t.state_change:add_listener(function(state)
+    if state == "Connected" then
+      revive(self)
+    end
+  end)
   t._on_dispose = function()
     stop("disposed: the transport was disposed", "disposed")
   end

@@ -96,11 +96,13 @@ function Request:reply(status, given)
     self.answered = status
   end
   local ok, err, code, info = self._transaction:respond(response)
-  if self.call then
-    self.call:_replied(self, response)
-  end
   if not ok then
+    if is_invite and self.call then
+      self.call:_fail(err, code, info)
+    end
     return nil, err, code, info or {}
+  elseif self.call then
+    self.call:_replied(self, response)
   end
   return is_invite and status < 300 and self.call or true
 end

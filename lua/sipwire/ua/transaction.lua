@@ -240,16 +240,17 @@ function Server:terminate()
   end
 end
 
---- Sends a response; a final one only once.
+--- Sends a response, and remembers it. After a final one there must be no
+--- other.
 ---@return true|nil ok
 ---@return string|nil err
 ---@return string|nil code
 ---@return table|nil info
 function Server:respond(response)
-  if self.state ~= "proceeding" then
-    return nil, "state: the request was answered already", "state"
-  end
   local text, status = tostring(response), response.status
+  if self.state == "terminated" then -- the connection has ended meanwhile
+    return self.endpoint:send(text)
+  end
   set_timer(self)
   self.last = text
   if status >= 200 then
