@@ -210,7 +210,9 @@ describe("credentials #text", function()
   it("give up where there is none", function()
     for _, c in ipairs { challenge { scheme = "Bearer" },
       challenge { algorithm = "SHA-1" }, challenge { realm = false },
-      challenge { nonce = false }, challenge { qop = "token" } } do
+      challenge { nonce = false }, challenge { qop = "token" },
+      challenge { realm = "a\0" }, challenge { nonce = "\r\n" },
+      challenge { opaque = "\127" } } do
       assert.is_false(who:challenged(refused(c), "sip:x", {}))
     end
     assert.is_false(who:challenged({ status = 401 }, "sip:x", {}))
@@ -289,6 +291,7 @@ describe("credentials #text", function()
     who:answered(response 'qop=auth, nextnonce="n9"', "sip:x")
     local now = shown(who)[1]
     assert.same({ "n9", "00000001" }, { now.nonce, now.nc })
+    who:answered(response 'nextnonce="n\0"', "sip:x")
     who:answered(response "rspauth=\"00\"", "sip:x")
     assert.equal("00000002", shown(who)[1].nc)
   end)

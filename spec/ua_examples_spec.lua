@@ -11,7 +11,7 @@ helper.watch()
 local LIMIT = 20
 
 local function start(path, ...)
-  local command = process.lua(path, ...)
+  local command = process.lua("-e", "io.stdout:setvbuf 'line'", path, ...)
   command.cwd, command.as_is = helper.root, true
   command.env = { LUA_PATH = package.path, LUA_CPATH = package.cpath }
   local p = process.spawn(command)

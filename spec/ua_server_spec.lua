@@ -137,6 +137,38 @@ sip_peer.describe("a request that comes", function()
     w:nothing()
   end)
 
+  it("that can be read and not be answered in a call is refused", function()
+    open()
+    local seen = w:strays()
+    w:request("INVITE", { no_contact = true, "Contact: <sip:b\0b@x>" })
+    assert.same({ "1 INVITE" }, w:take(400).headers.cseq)
+    w:request("INVITE", { no_contact = true,
+      "Record-Route: <sip:a>, <sip:b\0b;lr>" })
+    w:take(400)
+    w:request("UPDATE", { cseq = 4294967295 })
+    w:take(400)
+    w:request("ACK", { cseq_method = "INVITE", "Contact: <sip:\0>" })
+    run_until(function() return seen[4] end)
+    for i = 1, 4 do assert.matches("^syntax: ", seen[i]) end
+    w:nothing()
+    w:request("INVITE", { no_contact = true }) -- From has to do
+    local call = w:reply(w:receive(), 200)
+    w:take(200)
+    assert.equal("sip:bob@example.org", tostring(call._dialog.target))
+  end)
+
+  it("that brings out a fault of ours harms nothing else", function()
+    open()
+    local seen = w:strays()
+    rawset(w.ua, "_on_request", function() error "a fault" end)
+    w:request "MESSAGE"
+    run_until(function() return seen[1] end)
+    assert.matches("^error: .*a fault$", seen[1])
+    rawset(w.ua, "_on_request", nil)
+    w:request "OPTIONS"
+    w:take(200)
+  end)
+
   it("that on_stray raises for harms nothing", function()
     open()
     w.ua.on_stray = function() error "not mine" end

@@ -8,8 +8,6 @@ local url = arg[1] or os.getenv "SIP_SERVER" or "ws://127.0.0.1:8080"
 local aor = arg[2] or os.getenv "SIP_USER" or "sip:bob@localhost"
 local password = arg[3] or os.getenv "SIP_PASSWORD" or "secret-bob"
 
-io.stdout:setvbuf "line"
-
 assert(sipwire.run(function()
   local c = assert(sipwire.open { server = url })
   local ua = sipwire.ua(c, { aor = aor, password = password })

@@ -2,6 +2,8 @@
 -- Dialogs (RFC 3261 section 12): who talks to whom, by which way, and what
 -- number the next request has.
 
+local sip = require "sipwire.sip"
+
 local dialog = {}
 
 local Dialog = {}
@@ -28,6 +30,18 @@ local function contact_of(message)
   return contact and contact.uri
 end
 
+--- What keeps requests from being built on a message, or nil: it was readable,
+--- but has what may not be sent.
+---@param message table
+---@return string|nil err
+function dialog.problem(message)
+  local ok, err = pcall(sip.request, { method = "ACK",
+    uri = tostring(contact_of(message) or message.from.uri), from = message.from,
+    to = message.to, call_id = message.call_id, cseq = message.cseq.number,
+    route = texts(message.record_route) })
+  return not ok and tostring(err) or nil
+end
+
 --- The caller's dialog, as a response with a To tag makes it.
 ---@param request table the INVITE
 ---@param response table
@@ -50,7 +64,8 @@ function dialog.uas(request, tag)
     here = tostring(request.to) .. ";tag=" .. tag,
     there = tostring(request.from),
     local_tag = tag, remote_tag = request.from.tag,
-    target = contact_of(request), routes = request.record_route or {},
+    target = contact_of(request) or request.from.uri,
+    routes = request.record_route or {},
   }, Dialog)
 end
 

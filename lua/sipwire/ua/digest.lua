@@ -109,11 +109,17 @@ function Credentials:__tostring()
   return "sipwire.ua.digest: " .. self.username
 end
 
+local function is_clean(text)
+  return text == nil or not text:find "%c"
+end
+
 -- Whether there is something to answer this challenge with.
 local function can_answer(self, challenge)
   local name = hashes[(challenge.algorithm or "MD5"):lower()]
   return (challenge.scheme or ""):lower() == "digest" and name ~= nil
     and challenge.realm ~= nil and challenge.nonce ~= nil
+    and is_clean(challenge.realm) and is_clean(challenge.nonce)
+    and is_clean(challenge.opaque)
     and choose_qop(challenge.qop) ~= nil
     and (self.ha1 and self.ha1[name] or self.password) ~= nil
 end
@@ -244,7 +250,7 @@ function Credentials:answered(response, target)
     local is_proxy = space.target == ""
     local value = (is_proxy or space.target == target) and response:get(
       is_proxy and "Proxy-Authentication-Info" or "Authentication-Info")
-    local nonce = value and value:match 'nextnonce%s*=%s*"([^"]+)"'
+    local nonce = value and value:match 'nextnonce%s*=%s*"([^"%c]+)"'
     if nonce then
       space.nonce, space.nc = nonce, 0
     end

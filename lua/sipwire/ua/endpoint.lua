@@ -2,6 +2,7 @@
 -- One per transport: reads what comes and gives it to the transaction, call or
 -- user agent it is for.
 
+local dialog = require "sipwire.ua.dialog"
 local incoming = require "sipwire.ua.incoming"
 local interpreted = require "sipwire.interpreted"
 local sip = require "sipwire.sip"
@@ -72,7 +73,9 @@ function Endpoint:protocol()
 end
 
 function Endpoint:timer(seconds, fn)
-  return self.loop:_timer(math.ceil(seconds * 1000), fn)
+  return self.loop:_timer(math.ceil(seconds * 1000), function()
+    self.loop:_call(self.transport, "timer", fn)
+  end)
 end
 
 -- ---- Calls ----------------------------------------------------------------
@@ -250,12 +253,22 @@ local function on_response(self, response)
   end
 end
 
+-- Of these more messages will be made.
+local makes_dialog = { INVITE = true, UPDATE = true }
+
 local function on_message(self, text)
   local message, err = sip.parse(text)
   if not message then
-    stray(self, text, err)
+    return stray(self, text, err)
   elseif not is_whole(message) then
-    stray(self, text, "syntax: a header field is missing or malformed")
+    return stray(self, text, "syntax: a header field is missing or malformed")
+  end
+  local problem = makes_dialog[message.cseq.method] and dialog.problem(message)
+  if problem then
+    if message.is_request and message.method ~= "ACK" then
+      answer(self, message, 400)
+    end
+    stray(self, text, "syntax: " .. problem)
   elseif message.is_request then
     on_request(self, message)
   else

@@ -50,7 +50,7 @@ local function keep(self, req, refuse)
   end
   entry.timer = self.loop:_timer(math.ceil(seconds * 1000), function()
     if remove(self, entry) then
-      refuse(req)
+      self.loop:_call(nil, "refusal", refuse, req)
     end
   end)
   self.queue[#self.queue + 1] = entry
