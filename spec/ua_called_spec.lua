@@ -144,6 +144,17 @@ sip_peer.describe("an INVITE that comes", function()
     end
   end)
 
+  it("takes an ACK of the same branch, as some send it", function()
+    open()
+    local req, fields = invited { branch = "z9hG4bKold", call_id = "old" }
+    local call = w:reply(req, 200)
+    fields.to_tag = tag_of(w:take(200))
+    w:request("ACK", fields)
+    assert.equal("ACK", w:finish(w:call(call, "wait", "ACK", 5)).method)
+    w:request("INVITE", fields)
+    w:nothing()
+  end)
+
   it("whose 2xx gets no ACK is hung up after 64 T1", function()
     open { t1 = sip_peer.T1 }
     local call = w:reply(invited(), 200)

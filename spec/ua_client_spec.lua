@@ -223,6 +223,7 @@ sip_peer.describe("an INVITE", function()
     local seen = w:strays()
     w:answer(request, 200)
     run_until(function() return seen[1] end)
+    assert.equal("response to nothing", seen[1])
     w:nothing()
     assert.same({ "ended", 486 }, { call.state, call.status })
     for _, name in ipairs { "ack", "cancel", "bye", "reinvite" } do

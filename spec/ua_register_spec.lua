@@ -280,6 +280,8 @@ sip_peer.describe("a challenge", function()
       challenge(m, 407, 'nonce="n", qop="auth"')
       assert.equal(m.branch, w:take "ACK".branch)
       local again = w:take "INVITE"
+      challenge(m, 407, 'nonce="n", qop="auth"') -- a copy
+      assert.equal(m.branch, w:take "ACK".branch)
       check(again, "proxy-authorization")
       assert.same({ m.call_id, { "2 INVITE" }, m.body, m.headers.from },
         { again.call_id, again.headers.cseq, again.body, again.headers.from })

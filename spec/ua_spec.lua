@@ -344,3 +344,17 @@ sip_peer.describe("a flow", function()
     assert.has_error(function() sipwire.ua.flow(1) end)
   end)
 end)
+
+describe("a transport that had a user agent", function()
+  it("can be collected", function()
+    local kept = setmetatable({}, { __mode = "v" })
+    do
+      local t = sipwire.new { server = "ws://127.0.0.1:9/" }
+      kept.ua, kept.t = sipwire.ua(t, { aor = "sip:a@b" }), t
+    end
+    run_until(function()
+      collectgarbage()
+      return not kept.ua and not kept.t
+    end)
+  end)
+end)

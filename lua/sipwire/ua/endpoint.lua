@@ -11,8 +11,6 @@ local transaction = require "sipwire.ua.transaction"
 local Endpoint = {}
 Endpoint.__index = Endpoint
 
-local endpoints = setmetatable({}, { __mode = "k" }) -- by transport
-
 local RETRY_MS = 10 -- when the send queue was full
 
 local unpack = table.unpack or unpack
@@ -348,12 +346,12 @@ end
 ---@param connection table
 local function of(connection)
   local t = connection.transport or connection
-  local self = endpoints[t]
+  local self = t._endpoint
   if not self then
     self = setmetatable({ transport = t, loop = t.loop, host = sip.host(),
       uas = {}, clients = {}, servers = {}, calls = {}, backlog = {},
       merged = setmetatable({}, { __mode = "v" }) }, Endpoint)
-    endpoints[t] = self
+    t._endpoint = self
     attach(self, connection)
   end
   return self
