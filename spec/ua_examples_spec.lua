@@ -31,7 +31,7 @@ end
 
 local function run(...) return finish(spawn(...)) end
 
-describe("with Kamailio, examples/ua/", function()
+describe("with Kamailio, examples/ua/ #slow", function()
   local k
   setup(function() k = helper.kamailio "PROXY_AUTH" end)
 
@@ -99,7 +99,7 @@ describe("with Kamailio, examples/ua/", function()
   end)
 end)
 
-describe("docs/ua.md has programs that", function()
+describe("docs/ua.md has programs that #slow", function()
   local k
   local programs = {}
   setup(function()

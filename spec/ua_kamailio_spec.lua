@@ -180,7 +180,7 @@ describe("with Kamailio, user agents", function()
     end
   end)
 
-  it("call SIPp over UDP, and are called by it, at once", function()
+  it("call SIPp over UDP, and are called by it, at once #slow", function()
     local calls = 10
     local s = sipp.called(k, calls)
     local c = sipp.caller -- begins when bob is there
@@ -214,7 +214,7 @@ describe("with Kamailio, user agents", function()
     main(function() close(k.bob.ua, k.bob.alice) end)
   end)
 
-  it("are many at once: none lost, none stuck", function()
+  it("are many at once: none lost, none stuck #slow", function()
     local report
     main(function()
       report = mass.run { url = k:url(), users = 40, calls = 20,
