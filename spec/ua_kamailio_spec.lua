@@ -125,7 +125,7 @@ describe("with Kamailio, user agents", function()
       local _, err = call("fail", { headers = { { "X-Code", "480" } } })
       assert.equal("status: 480 As Asked", err)
       -- a black hole
-      local hole = open("alice", "ws", { t1 = 0.003 * run.scale })
+      local hole = open("alice", "ws", { t1 = 0.003 * math.min(run.scale, 4) })
       local code
       _, _, code = hole:request("OPTIONS", { uri = "sip:black-hole@localhost" })
       assert.equal("timeout", code)

@@ -170,8 +170,9 @@ function Call:ack(given)
   return self._endpoint:send(self._ack)
 end
 
---- Gives up a call that was not answered yet. wait() tells how it ended: 487,
---- or "ended" if the answer crossed the CANCEL; it is hung up then.
+--- Gives up a call that was not answered yet; wait() tells with which response
+--- it ended. If that is a 200 which crossed the CANCEL, the call is
+--- acknowledged and hung up.
 ---@return true|nil ok
 ---@return string|nil err
 ---@return string|nil code "state": there is nothing to cancel any more
