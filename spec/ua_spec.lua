@@ -305,6 +305,7 @@ sip_peer.describe("a flow", function()
           assert(w.ua:request("OPTIONS", { uri = "sip:x", timeout = 0.01 }))
         end),
         sipwire.ua.flow(function() error { code = 7 } end),
+        sipwire.ua.flow(function() coroutine.yield() end),
         sipwire.ua.flow(function()
           sipwire.sleep(0.03)
           return "well"
@@ -315,7 +316,8 @@ sip_peer.describe("a flow", function()
       told.err = flows[1].err
       return told
     end))
-    local first, second, third = outcome[1], outcome[2], outcome[3]
+    local first, second, third = outcome[1], outcome[2], outcome[4]
+    assert.equal("a task may wait only in functions of sipwire", outcome[3][2])
     assert.is_nil(first[1])
     assert.matches("timeout: no final response within 0.01 s", first[2], 1,
       true)

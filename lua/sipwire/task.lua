@@ -21,24 +21,28 @@ Task.__index = Task
 
 local task = {}
 
-local function finish(self, err)
+local function finish(self)
   self.loop._tasks[self.thread] = nil
   tasks[self.thread] = nil
-  local words = err ~= nil and debug.traceback(self.thread, err) or nil
-  if self.on_end then
-    self.on_end(words, err)
-  elseif words then
-    self.loop:_report(words, nil, "task")
+end
+
+local function fail(self, err)
+  finish(self)
+  if self.on_failure then
+    self.on_failure(err, debug.traceback(self.thread, ""))
+  else
+    self.loop:_report(debug.traceback(self.thread, loops.describe(err)), nil,
+      "task")
   end
 end
 
 local function after_resume(self, ok, result)
   if not ok then
-    finish(self, loops.describe(result))
+    fail(self, result)
   elseif coroutine.status(self.thread) == "dead" then
     finish(self)
   elseif result ~= WAITING then
-    finish(self, "a task may wait only in functions of sipwire")
+    fail(self, "a task may wait only in functions of sipwire")
   end
 end
 
@@ -96,11 +100,19 @@ function task.loop()
   return self and self.loop
 end
 
--- Runs a function as a task. When it has ended, on_end(words, err) is told what
--- it raised, with and without a traceback; nil: nothing.
-function Loop:_task(fn, on_end, ...)
+--- Runs a function as a task, from the next tick on. What it raises goes to
+--- loop.on_error.
+---@param fn fun(...)
+function Loop:spawn(fn, ...)
+  options.fn(fn, "spawn")
+  self:_check()
+  self:_spawn(nil, fn, ...)
+end
+
+-- What it raises goes to on_failure(err, traceback), if there is one.
+function Loop:_spawn(on_failure, fn, ...)
   local self_task = setmetatable({
-    loop = self, thread = coroutine.create(fn), on_end = on_end,
+    loop = self, thread = coroutine.create(fn), on_failure = on_failure,
   }, Task)
   local count, arguments = select("#", ...), { ... }
   local unpack = table.unpack or unpack
@@ -109,15 +121,6 @@ function Loop:_task(fn, on_end, ...)
   self:_defer(function()
     self_task:resume(unpack(arguments, 1, count))
   end)
-end
-
---- Runs a function as a task, from the next tick on. What it raises goes to
---- loop.on_error.
----@param fn fun(...)
-function Loop:spawn(fn, ...)
-  options.fn(fn, "spawn")
-  self:_check()
-  self:_task(fn, nil, ...)
 end
 
 -- PUC 5.1 runs a for loop's iterator where it cannot yield.

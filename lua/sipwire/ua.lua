@@ -8,6 +8,7 @@ local digest = require "sipwire.ua.digest"
 local endpoints = require "sipwire.ua.endpoint"
 local exchange = require "sipwire.ua.exchange"
 local inbox = require "sipwire.ua.inbox"
+local loops = require "sipwire.loop"
 local options = require "sipwire.options"
 local raise = require "sipwire.raise"
 local sip = require "sipwire.sip"
@@ -353,7 +354,7 @@ local function refresh_later(self, expires, given, granted)
   stop_refreshing(self)
   self._refresh = self._endpoint:timer(math.max(granted * 0.8, 0.1), function()
     self._refresh = false
-    self._endpoint.loop:_task(function()
+    self._endpoint.loop:spawn(function()
       local _, err, code, info = self:register(expires, given)
       if code then
         self.registered = false
@@ -499,21 +500,19 @@ Flow.__index = Flow
 ---@return sipwire.ua.Flow
 function ua.flow(fn, ...)
   options.fn(fn, "flow")
-  local loop = task.loop() or require "sipwire.loop".default()
+  local loop = task.loop() or loops.default()
   loop:_check()
   local self = setmetatable({ _waiters = waiting.new() }, Flow)
   local arguments, count = { ... }, select("#", ...)
   local function keep(...)
     self._outcome = { n = select("#", ...), ... }
-  end
-  loop:_task(function()
-    keep(true, fn(unpack(arguments, 1, count)))
-  end, function(words, err)
-    if words then
-      self.err = type(err) == "string" and err or words
-      keep(nil, self.err, "raised", { traceback = words })
-    end
     self._waiters:wake_all_later()
+  end
+  loop:_spawn(function(err, traceback)
+    self.err = loops.describe(err)
+    keep(nil, self.err, "raised", { traceback = self.err .. traceback })
+  end, function()
+    keep(true, fn(unpack(arguments, 1, count)))
   end)
   return self
 end

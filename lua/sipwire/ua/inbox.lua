@@ -3,6 +3,7 @@
 -- whoever asks for the next one.
 
 local await = require "sipwire.ua.await"
+local loops = require "sipwire.loop"
 local options = require "sipwire.options"
 local raise = require "sipwire.raise"
 local waiting = require "sipwire.waiting"
@@ -26,12 +27,11 @@ end
 
 -- What it raises is told to the loop; nobody else is to wait for an answer.
 local function run(self, fn, req)
-  self.loop:_task(fn, function(err)
-    if err ~= nil then
-      req:_fail()
-      self.loop:_report(err, nil, req.method .. " handler")
-    end
-  end, req)
+  self.loop:_spawn(function(err, traceback)
+    req:_fail()
+    self.loop:_report(loops.describe(err) .. traceback, nil,
+      req.method .. " handler")
+  end, fn, req)
 end
 
 local function remove(self, entry)
