@@ -113,7 +113,7 @@ describe("the README", function()
   end)
 
   it("shows Lua that compiles", function()
-    assert.is_true(#blocks "lua" >= 4)
+    assert.is_true(#blocks "lua" >= 3)
     for _, text in ipairs(blocks "lua") do
       assert((loadstring or load)(text))
     end

@@ -77,6 +77,7 @@ function Listener:close()
   self._core:close()
   self._closed = true
   self._loop._listeners[self._id] = nil
+  self._loop:_tell_host()
 end
 
 -- ---- The object -----------------------------------------------------------
@@ -134,6 +135,7 @@ local function listen(given)
     _url = url_of(secure, handle:address(), handle:port()),
   }, Meta)
   loop._listeners[id] = self
+  loop:_tell_host()
   return self
 end
 

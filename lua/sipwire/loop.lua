@@ -89,6 +89,19 @@ function Loop:_log(level, line)
   end
 end
 
+-- ---- Hosts -----------------------------------------------------------------
+
+-- A module that keeps the loop going inside another one sets `_host`. Its
+-- update(alive) is called outside of ticks whenever the loop may have got
+-- something to wait for (true), or have none any more (false); close() before
+-- the loop's descriptor is closed.
+function Loop:_tell_host()
+  local host = self._host
+  if host and not self._stepping then
+    host:update(self._core and is_alive(self._core) or false)
+  end
+end
+
 -- ---- Tags: what the core's events are for --------------------------------
 
 function Loop:_tag(handler)
@@ -119,6 +132,7 @@ function Timer:stop()
     self._loop:_untag(tag)
     self._loop._timers[tag] = nil
     self._core:stop()
+    self._loop:_tell_host()
   end
 end
 
@@ -133,6 +147,7 @@ function Loop:_timer(ms, handler)
   end)
   timer._core = core.timer_new(self:_check(), ms, timer._tag)
   self._timers[timer._tag] = timer
+  self:_tell_host()
   return timer
 end
 
@@ -305,6 +320,7 @@ function Loop:step(timeout)
   self._stepping = true
   local ok, err = pcall(turn, tick, self, handle, ms)
   self._stepping = false
+  self:_tell_host()
   if not ok then
     raise("%s", describe(err))
   end
@@ -332,6 +348,7 @@ function Loop:run(main, ...)
   self._stepping, self._stopped, self._failure = true, false, false
   local ok, err = pcall(run_all, self)
   self._stepping = false
+  self:_tell_host()
   if not ok then
     error(err, 0)
   elseif self._failure then
@@ -378,6 +395,10 @@ function Loop:close()
   local handle = self._core
   if not handle then
     return true
+  end
+  if self._host then
+    self._host:close()
+    self._host = false
   end
   local ok, err, code = handle:close()
   self._core = nil
@@ -435,6 +456,7 @@ local function new(given)
     _receiver = false, -- the transport whose on_message runs, or ran last
     _stepping = false, _stopped = false,
     _failure = false, -- what run() is to return
+    _host = false,
     _on_error = checked.on_error,
     _on_log = checked.on_log,
     _last_tag = 0,
@@ -448,17 +470,40 @@ local function new(given)
   }, Meta)
 end
 
-local default
+local loops = {
+  new = new, is_loop = is_loop, describe = describe, Loop = Loop,
+}
+
+local default, on_default
 
 -- The loop of all that name none.
-local function get_default()
+function loops.default()
   if not default or not default._core then
     default = new()
+    if on_default then
+      on_default(default)
+    end
   end
   return default
 end
 
-return {
-  new = new, is_loop = is_loop, default = get_default, describe = describe,
-  Loop = Loop,
-}
+-- Calls a host's function with the default loop, and with each that comes in
+-- its place.
+function loops.each_default(fn)
+  on_default = fn
+  if default and default._core then
+    fn(default)
+  end
+end
+
+-- The loop that a host's module was given, or the default one.
+function loops.given(loop)
+  if loop ~= nil and not is_loop(loop) then
+    raise("loop must be a sipwire loop, not %s", type(loop))
+  end
+  loop = loop or loops.default()
+  loop:_check()
+  return loop
+end
+
+return loops

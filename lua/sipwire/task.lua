@@ -30,7 +30,10 @@ local function finish(self, err)
 end
 
 local function after_resume(self, ok, result)
-  if not ok then
+  if not ok and self.on_failure then
+    finish(self)
+    self.on_failure(result, debug.traceback(self.thread, ""))
+  elseif not ok then
     finish(self, loops.describe(result))
   elseif coroutine.status(self.thread) == "dead" then
     finish(self)
@@ -99,8 +102,13 @@ end
 function Loop:spawn(fn, ...)
   options.fn(fn, "spawn")
   self:_check()
+  self:_spawn(nil, fn, ...)
+end
+
+-- What it raises goes to on_failure(err, traceback), if there is one.
+function Loop:_spawn(on_failure, fn, ...)
   local self_task = setmetatable({
-    loop = self, thread = coroutine.create(fn),
+    loop = self, thread = coroutine.create(fn), on_failure = on_failure,
   }, Task)
   local count, arguments = select("#", ...), { ... }
   local unpack = table.unpack or unpack

@@ -190,6 +190,7 @@ local function connect(t, done)
     return failure(err, code)
   end
   hold(t)
+  t._loop:_tell_host()
   return true
 end
 
@@ -203,6 +204,7 @@ local function disconnect(t, done)
   if tag then
     hold(t)
   end
+  t._loop:_tell_host()
   return true
 end
 
@@ -335,6 +337,7 @@ function Transport:dispose()
   self._name = self._name or self._core:server()
   self._loop._live[self._id] = nil
   self._core:dispose()
+  self._loop:_tell_host()
   for tag in pairs(self._tags) do -- nobody will ask for them any more
     self._loop:_untag(tag)
   end

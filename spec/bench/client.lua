@@ -5,6 +5,7 @@
 --             each connection;  burst: COUNT messages received on the first
 --       idle: memory of a connection;  churn: COUNT times connect, disconnect
 -- $IDLE_NEIGHBOURS: so many idle connections beside those that are measured.
+-- $HOST: "luv" or "cqueues", whose loop drives sipwire's.
 
 local sipwire = require "sipwire"
 local uv = require "luv"
@@ -157,5 +158,24 @@ end
 
 local modes = { echo = measure_messages, burst = measure_messages,
                 idle = measure_memory, churn = measure_connects }
-modes[mode]()
-assert(sipwire.run())
+local hosts = {}
+
+function hosts.luv()
+  require "sipwire.luv"
+  modes[mode]()
+  uv.run()
+end
+
+function hosts.cqueues()
+  local controller = require "cqueues".new()
+  require "sipwire.cqueues".attach(controller)
+  modes[mode]()
+  assert(controller:loop())
+end
+
+function hosts.none()
+  modes[mode]()
+  assert(sipwire.run())
+end
+
+hosts[os.getenv "HOST" or "none"]()

@@ -12,7 +12,8 @@ build=(gcc libc6-dev cmake ninja-build pkg-config\|pkgconf libwebsockets-dev
   libwebsockets-evlib-uv libuv1-dev libssl-dev lua5.4 liblua5.4-dev)
 test=("${build[@]}" lua5.1 liblua5.1-0-dev lua5.3 liblua5.3-dev
   luajit\|luajit2 libluajit-5.1-dev\|libluajit2-5.1-dev
-  lua-busted lua-filesystem lua-dkjson lua-luv lua-cqueues
+  lua-busted lua-filesystem lua-dkjson
+  lua-luv lua-cqueues lua-http lua-copas prosody
   clang libclang-rt-14-dev\|libclang-rt-dev valgrind libc6-dbg binutils
   python3 openssl ca-certificates curl procps
   kamailio kamailio-websocket-modules kamailio-tls-modules sip-tester
