@@ -6,7 +6,7 @@
 -- test: $LUA examples/message.lua
 
 local sipwire = require "sipwire"
-local sip = require "examples.sip"
+local sip = require "sipwire.sip"
 
 -- ---- A registrar and proxy for one process (RFC 3261 sections 10 and 16) ---
 
@@ -16,46 +16,49 @@ local function small_server()
   local listener, clients = nil, 0
 
   local function register(t, request)
-    local contact = sip.header(request, "contact")
-    local user = sip.header(request, "to"):match "<(.-)>"
-    contacts[user] = { transport = t, uri = contact:match "<(.-)>" }
-    t:send(sip.response(request, 200, "OK", { "Contact: " .. contact }))
+    local contact = request.contact[1]
+    contacts[tostring(request.to.uri)] = { transport = t, uri = contact.uri }
+    t:send(tostring(request:response(200, "OK", { contact = contact })))
   end
 
   local function forward(t, request)
-    local method, uri = sip.method(request)
-    local target = contacts[uri]
-    local hops = tonumber(sip.header(request, "max-forwards") or 70)
+    local target = contacts[tostring(request.uri)]
+    local hops = request.max_forwards or 70
     if not target then
-      return t:send(sip.response(request, 404, "Not Found"))
+      return t:send(tostring(request:response(404)))
     elseif hops == 0 then
-      return t:send(sip.response(request, 483, "Too Many Hops"))
+      return t:send(tostring(request:response(483)))
     end
-    local branch = "z9hG4bK" .. sip.token()
+    local branch = sip.branch()
     pending[branch] = t
-    request = request:gsub("^[^\r\n]*", ("%s %s SIP/2.0\r\n"):format(method,
-      target.uri) .. ("Via: SIP/2.0/%s %s:%d;branch=%s"):format(
+    request:set("Max-Forwards", hops - 1)
+    request:prepend("Via", ("SIP/2.0/%s %s:%d;branch=%s"):format(
       target.transport.protocol, listener.address, listener.port, branch))
-    request = request:gsub("(\r\nMax%-Forwards:%s*)%d+", "%1" .. hops - 1, 1)
-    target.transport:send(request)
+    target.transport:send((tostring(request):gsub("^(%S+) %S+", "%1 " ..
+      tostring(target.uri):gsub("%%", "%%%%"))))
   end
 
   local function send_back(response)
-    local branch = sip.header(response, "via"):match ";branch=([^;,%s]+)"
+    local branch = response.via[1].branch
     local t = pending[branch]
     if t then
       pending[branch] = nil
-      t:send((response:gsub("\r\nVia:[^\r\n]*", "", 1)))
+      local vias = response:all "Via"
+      response:set("Via", vias[2])
+      for i = 3, #vias do
+        response:add("Via", vias[i])
+      end
+      t:send(tostring(response))
     end
   end
 
   local function serve(t)
     clients = clients + 1
-    t.on_message = function(_, message)
-      local method = sip.method(message)
-      if method == "REGISTER" then
+    t.on_message = function(_, text)
+      local message = assert(sip.parse(text, { strict = true }))
+      if message.method == "REGISTER" then
         register(t, message)
-      elseif method then
+      elseif message.is_request then
         forward(t, message)
       else
         send_back(message)
@@ -79,18 +82,24 @@ local url = arg[1] or small_server()
 local domain = arg[2] or url:match "//([^/?:]*)"
 
 local function receive(c)
-  return (assert(c:receive(5)))
+  local text = assert(c:receive(5))
+  return assert(sip.parse(text))
 end
 
--- Opens a connection and registers; returns both ends of a user.
+local function send(c, message)
+  return assert(c:send(tostring(message)))
+end
+
+-- Opens a connection and registers; returns it and the user's URI.
 local function register(name)
   local c = assert(sipwire.open { server = url, keep_alive_interval = 30 })
-  local user = sip.agent(("sip:%s@%s"):format(name, domain), c.transport)
-  assert(c:send(user:request("REGISTER", "sip:" .. domain,
-    { "Contact: " .. user.contact .. ";expires=600" }, nil, user.uri)))
-  local status, reason = sip.status(receive(c))
-  print(("%-5s  registers:  %d %s"):format(name, status, reason))
-  assert(status == 200, "not registered")
+  local user = ("sip:%s@%s"):format(name, domain)
+  send(c, sip.request { method = "REGISTER", uri = "sip:" .. domain,
+    from = user, via = { transport = c.transport.protocol }, contact = true,
+    headers = { Expires = 600 } })
+  local answer = receive(c)
+  print(("%-5s  registers:  %d %s"):format(name, answer.status, answer.reason))
+  assert(answer.status == 200, "not registered")
   return c, user
 end
 
@@ -98,20 +107,21 @@ local function main()
   local bob_c, bob = register "bob"
   sipwire.spawn(function()
     local request = receive(bob_c)
-    print(("bob    receives:  %s"):format(request:match "\r\n\r\n(.*)$"))
-    assert(bob_c:send(sip.response(request, 200, "OK")))
+    print(("bob    receives:  %s"):format(request.body))
+    send(bob_c, request:response(200))
   end)
 
   local c, alice = register "alice"
-  assert(c:send(alice:request("MESSAGE", bob.uri,
-    { "Content-Type: text/plain" }, "Watson, come here.")))
-  local status, reason
+  send(c, sip.request { method = "MESSAGE", uri = bob, from = alice,
+    via = { transport = c.transport.protocol }, content_type = "text/plain",
+    body = "Watson, come here." })
+  local answer
   repeat -- 1xx: on its way
-    status, reason = sip.status(receive(c))
-  until status and status >= 200
-  print(("alice  is told:   %d %s"):format(status, reason))
+    answer = receive(c)
+  until (answer.status or 0) >= 200
+  print(("alice  is told:   %d %s"):format(answer.status, answer.reason))
   assert(c:close() and bob_c:close())
-  assert(status == 200, "not delivered")
+  assert(answer.status == 200, "not delivered")
 end
 
 assert(sipwire.run(main))

@@ -5,7 +5,7 @@
 -- test: $LUA examples/options_ping.lua
 
 local sipwire = require "sipwire"
-local sip = require "examples.sip"
+local sip = require "sipwire.sip"
 
 -- Lua's own clocks count CPU time or whole seconds.
 local has_luv, luv = pcall(require, "luv")
@@ -27,7 +27,11 @@ local function own_server()
   local listener
   listener = assert(sipwire.listen { on_connection = function(t)
     t.on_message = function(_, request)
-      t:send(sip.response(request, 200, "OK", sip.abilities))
+      -- what RFC 3261 section 11.2 wants
+      t:send(tostring(assert(sip.parse(request)):response(200, "OK",
+        { headers = { Allow = "OPTIONS", Accept = "application/sdp",
+          ["Accept-Encoding"] = "identity", ["Accept-Language"] = "en",
+          Supported = "" } })))
     end
     t.on_disconnect = function() listener:close() end
   end })
@@ -51,20 +55,22 @@ local function ping(url, ca)
     c.transport.peer_address, ms(times.tcp_time), ms(times.tls_time),
     ms(times.upgrade_time)))
 
-  local agent = sip.agent("sip:ping@example.invalid", c.transport)
-  local request = agent:request("OPTIONS", "sip:" .. url:match "//([^/?]*)",
-    { "Contact: " .. agent.contact, "Accept: application/sdp" })
-  local id, start = sip.header(request, "call-id"), clock()
-  local message, status, reason
-  assert(c:send(request))
+  local request = sip.request { method = "OPTIONS",
+    uri = "sip:" .. url:match "//([^/?]*)", from = "sip:ping@example.invalid",
+    via = { transport = c.transport.protocol }, contact = true,
+    headers = { Accept = "application/sdp" } }
+  local start, answer, text = clock(), nil, nil
+  assert(c:send(tostring(request)))
   repeat -- a server may have questions of its own
-    message, err, code, info = c:receive(5)
-    if not message then
+    text, err, code, info = c:receive(5)
+    if not text then
       return failed("no answer", err, code, info)
     end
-    status, reason = sip.status(message)
-  until status and status >= 200 and sip.header(message, "call-id") == id
-  print(("%d %s, rtt %s"):format(status, reason, ms(clock() - start)))
+    answer = sip.parse(text)
+  until answer and (answer.status or 0) >= 200 and
+    answer.call_id == request.call_id
+  print(("%d %s, rtt %s"):format(answer.status, answer.reason,
+    ms(clock() - start)))
   c:close()
   return true
 end

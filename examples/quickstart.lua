@@ -4,7 +4,7 @@
 -- test: $LUA examples/quickstart.lua
 
 local sipwire = require "sipwire"
-local sip = require "examples.sip"
+local sip = require "sipwire.sip"
 
 -- ---- The ladder: 80 columns, two of them vertical lines --------------------
 
@@ -35,19 +35,30 @@ end
 
 -- ---- Who answers -----------------------------------------------------------
 
-local function answer(request)
-  local method = sip.method(request)
-  if method == "OPTIONS" then
-    return sip.response(request, 200, "OK", sip.abilities)
-  elseif method == "MESSAGE" then
-    return sip.response(request, 200, "OK")
+local ALICE, BOB = "sip:alice@example.invalid", "sip:bob@example.invalid"
+
+local function answer(text)
+  local request = assert(sip.parse(text))
+  if request.method == "OPTIONS" then -- RFC 3261 section 11.2
+    return tostring(request:response(200, "OK", { headers = {
+      Allow = "OPTIONS, MESSAGE", Accept = "text/plain",
+      ["Accept-Encoding"] = "identity", ["Accept-Language"] = "en" } }))
+  elseif request.method == "MESSAGE" then
+    return tostring(request:response(200))
   end
-  return sip.response(request, 405, "Method Not Allowed",
-    { "Allow: OPTIONS, MESSAGE" })
+  return tostring(request:response(405, nil,
+    { headers = { Allow = "OPTIONS, MESSAGE" } }))
 end
 
-local function text_message(agent, uri, text)
-  return agent:request("MESSAGE", uri, { "Content-Type: text/plain" }, text)
+local function text_message(from, to, text, host)
+  return tostring(sip.request { method = "MESSAGE", uri = to, from = from,
+    via = { host = host }, body = text, content_type = "text/plain" })
+end
+
+local function question(from, to, host)
+  return tostring(sip.request { method = "OPTIONS", uri = to, from = from,
+    via = { host = host }, contact = not host,
+    headers = { Accept = "text/plain" } })
 end
 
 -- ---- The server: answers, and asks back after the client's MESSAGE ---------
@@ -55,17 +66,15 @@ end
 local server
 
 local function serve(t)
-  local bob = sip.agent("sip:bob@example.invalid", t,
-    server.address .. ":" .. server.port)
-  t.on_message = function(_, message)
-    local method = sip.method(message)
-    if method then
-      t:send(answer(message))
+  local host = server.address .. ":" .. server.port
+  t.on_message = function(_, text)
+    local message = assert(sip.parse(text))
+    if message.is_request then
+      t:send(answer(text))
     end
-    if method == "MESSAGE" then
-      t:send(bob:request("OPTIONS", "sip:alice@example.invalid",
-        { "Accept: text/plain" }))
-      t:send(text_message(bob, "sip:alice@example.invalid", "Hello, Alice."))
+    if message.method == "MESSAGE" then
+      t:send(question(BOB, ALICE, host))
+      t:send(text_message(BOB, ALICE, "Hello, Alice.", host))
     end
   end
   t.on_disconnect = function(_, _, _, info)
@@ -81,8 +90,8 @@ server = assert(sipwire.listen { on_connection = serve })
 
 local function ask(c, request)
   assert(c:send(request))
-  local status = sip.status(assert(c:receive(5)))
-  assert(status == 200, "the answer is not 200")
+  local text = assert(c:receive(5))
+  assert(sip.parse(text).status == 200, "the answer is not 200")
 end
 
 local function main()
@@ -90,10 +99,8 @@ local function main()
   print(("  client %s server"):format((" "):rep(INNER - 12)))
   rung ""
   arrow("out", ("connected to %s, subprotocol sip"):format(server.url))
-  local alice = sip.agent("sip:alice@example.invalid", c.transport)
-  ask(c, alice:request("OPTIONS", "sip:bob@example.invalid",
-    { "Contact: " .. alice.contact, "Accept: text/plain" }))
-  ask(c, text_message(alice, "sip:bob@example.invalid", "Hello, Bob."))
+  ask(c, question(ALICE, BOB))
+  ask(c, text_message(ALICE, BOB, "Hello, Bob."))
   for _ = 1, 2 do
     local request = assert(c:receive(5))
     assert(c:send(answer(request)))

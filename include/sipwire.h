@@ -128,6 +128,30 @@ struct sipwire_info {
   int sys_errno;              /* errno of the failed call, or 0 */
 };
 
+/* ---- Bytes and hashes -------------------------------------------------- */
+
+#define SIPWIRE_HASH_SIZE 65 /* hex of the longest hash, and a NUL */
+
+/* sipwire_hash writes the hash of |length| bytes to |hex|, of
+   SIPWIRE_HASH_SIZE bytes, in lower-case hex with a NUL.  |name| is, in any
+   case, one of those of Digest (RFC 7616, RFC 8760): "md5", "sha-256",
+   "sha-512-256".  It returns the count of digits, SIPWIRE_EINVALID for any
+   other name, SIPWIRE_ESYSTEM when OpenSSL does not do it here (MD5 in FIPS
+   mode). */
+SIPWIRE_API int sipwire_hash(const char *name, const void *data, size_t length,
+                             char *hex);
+
+/* sipwire_random writes |length| unpredictable bytes.  It returns 0,
+   SIPWIRE_ETOO_BIG (2 GB), or SIPWIRE_ESYSTEM when the generator fails. */
+SIPWIRE_API int sipwire_random(void *out, size_t length);
+
+#define SIPWIRE_BASE64_SIZE(length) (((length) + 2) / 3 * 4 + 1)
+
+/* sipwire_base64 writes |length| bytes as base64 (RFC 4648 section 4, padded)
+   and a NUL to |text|, of SIPWIRE_BASE64_SIZE(length) bytes.  It returns the
+   count of characters, or SIPWIRE_ETOO_BIG (1.5 GB). */
+SIPWIRE_API int sipwire_base64(const void *data, size_t length, char *text);
+
 /* ---- The loop ---------------------------------------------------------- */
 
 struct sipwire_loop;

@@ -12,6 +12,10 @@ local transports = require "sipwire.transport"
 
 --- SIP over WebSocket (RFC 7118) for Lua. Durations are seconds. Run-time
 --- failures are returned as nil, "code: text", "code"[, info]; mistakes raise.
+---@class sipwire
+---@field VERSION string
+---@field sip table messages: see sipwire.sip; loaded when first asked for
+---@field ua table user agents: see sipwire.ua; loaded when first asked for
 local sipwire = { VERSION = core.VERSION }
 
 --- Makes a transport in state Disconnected.
@@ -71,4 +75,11 @@ function sipwire.timer(seconds, fn)
   return here():timer(seconds, fn)
 end
 
-return sipwire
+-- Optional parts, loaded when first asked for: sipwire.sip and sipwire.ua.
+return setmetatable(sipwire, { __index = function(self, name)
+  if name == "sip" or name == "ua" then
+    local part = require("sipwire." .. name)
+    self[name] = part
+    return part
+  end
+end })

@@ -100,7 +100,7 @@ end
 local function fields_of(class)
   local found, any = {}, false
   for _, file in ipairs { "options", "transport", "loop", "listener",
-    "connection", "emitter" } do
+    "connection", "emitter", "sip", "sip/build" } do
     local inside = false
     for _, line in ipairs(lines_of(helper.root .. "/lua/sipwire/" .. file .. ".lua")) do
       local started = line:match("^%-%-%-@class ([%w_%.]+)")
@@ -155,6 +155,28 @@ describe("annotations", function()
     assert(loop:close())
   end)
 
+  it("cover every method of a user agent and what it makes", function()
+    local loop = sipwire.loop()
+    local classes = {}
+    assert(loop:run(function()
+      local t = sipwire.new { server = "ws://127.0.0.1:9/", loop = loop }
+      local agent = sipwire.ua(t, { aor = "sip:a@b" })
+      local request = sipwire.sip.request { method = "INVITE", uri = "sip:a@b",
+        from = "sip:c@d" }
+      local req = require "sipwire.ua.incoming".new(agent, request)
+      classes = { UserAgent = agent, Request = req,
+        Call = agent:_incoming_call(req), Flow = sipwire.ua.flow(print) }
+    end))
+    for what, object in pairs(classes) do
+      for name, fn in pairs(public_functions(methods_of(object))) do
+        check_function(what .. ":" .. name, fn)
+      end
+    end
+    check_function("ua.new", sipwire.ua.new)
+    check_function("ua.flow", sipwire.ua.flow)
+    assert(loop:close())
+  end)
+
   it("cover every option, and name none that there is not", function()
     local common = options.known["sipwire.ConnectionOptions"]
     for class, spec in pairs(options.known) do
@@ -165,6 +187,26 @@ describe("annotations", function()
       end
       for name in pairs(fields) do
         assert.is_truthy(spec[name], class .. " annotates unknown option " .. name)
+      end
+    end
+  end)
+
+  it("cover every function of sipwire.sip, its messages and options", function()
+    local sip = require "sipwire.sip"
+    for name, fn in pairs(public_functions(sip)) do
+      check_function("sip." .. name, fn)
+    end
+    local m = sip.parse "SIP/2.0 200 OK\r\n\r\n"
+    for name, fn in pairs(public_functions(methods_of(m))) do
+      check_function("Message:" .. name, fn)
+    end
+    for class, spec in pairs(require "sipwire.sip.build".known) do
+      local fields = fields_of(class)
+      for name in pairs(spec) do
+        assert.is_truthy(fields[name], class .. " does not annotate " .. name)
+      end
+      for name in pairs(fields) do
+        assert.is_truthy(spec[name], class .. " annotates unknown " .. name)
       end
     end
   end)

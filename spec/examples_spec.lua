@@ -4,7 +4,6 @@
 
 local helper = require "spec.helper"
 local process = require "spec.support.process"
-local sip = require "examples.sip"
 local sipwire = require "sipwire"
 local uv = require "luv"
 
@@ -79,101 +78,6 @@ local function expect_in_order(text, patterns)
     from = stop + 1
   end
 end
-
--- ---- SIP, read by code of its own ------------------------------------------
-
--- Start line, fields by lower-case name (lists), body; CRLF and the length are
--- checked.
-local function parse(message)
-  local head, body = message:match "^(.-\r\n)\r\n(.*)$"
-  assert(head, "no empty line in " .. message)
-  assert.is_nil(head:gsub("\r\n", ""):find "[\r\n]", "lone CR or LF")
-  local start = head:match "^(.-)\r\n"
-  local fields = {}
-  for name, value in head:sub(#start + 3):gmatch "([%w-]+): ?(.-)\r\n" do
-    name = name:lower()
-    fields[name] = fields[name] or {}
-    table.insert(fields[name], value)
-  end
-  assert.same({ tostring(#body) }, fields["content-length"])
-  return start, fields, body
-end
-
--- RFC 3261 section 8.1.1, RFC 7118 section 5.
-local function check_request(message, method, via)
-  local start, fields = parse(message)
-  assert.matches("^" .. method .. " sip:%S+ SIP/2%.0$", start)
-  assert.matches("^SIP/2%.0/" .. via .. " %x+%.invalid;branch=z9hG4bK%x+$",
-    fields.via[1])
-  assert.same({ "70" }, fields["max-forwards"])
-  assert.matches("^<sip:%S+>;tag=%x%x%x%x%x%x%x%x+$", fields.from[1])
-  assert.matches("^<sip:[^;>]+>$", fields.to[1])
-  assert.matches("^%x+$", fields["call-id"][1])
-  assert.matches("^%d+ " .. method .. "$", fields.cseq[1])
-  return fields
-end
-
-describe("examples/sip.lua", function()
-  local agent = sip.agent("sip:alice@example.org", { protocol = "WSS" })
-
-  it("builds requests that RFC 3261 and RFC 7118 allow", function()
-    local fields = check_request(agent:request("REGISTER", "sip:example.org",
-      { "Contact: " .. agent.contact }, nil, agent.uri), "REGISTER", "WSS")
-    assert.same({ "<sip:alice@example.org>" }, fields.to)
-    assert.matches("^<sip:alice@%x+%.invalid;transport=ws>$", fields.contact[1])
-    local _, _, body = parse(agent:request("MESSAGE", "sip:bob@example.org",
-      { "Content-Type: text/plain" }, "\195\164\r\n"))
-    assert.equal("\195\164\r\n", body)
-  end)
-
-  it("draws tags, branches and Call-IDs anew", function()
-    local seen, count = {}, 0
-    for _ = 1, 50 do
-      local request = agent:request("OPTIONS", "sip:example.org")
-      for _, name in ipairs { "via", "from", "call-id" } do
-        local value = sip.header(request, name)
-        if not seen[value] then count = count + 1 end
-        seen[value] = true
-      end
-    end
-    assert.equal(150, count)
-  end)
-
-  it("copies into a response what section 8.2.6.2 names", function()
-    local via = { "SIP/2.0/WS a.invalid;branch=z9hG4bK1", "SIP/2.0/UDP b" }
-    local start, fields = parse(sip.response("OPTIONS sip:x SIP/2.0\r\n" ..
-      "Via: " .. via[1] .. "\r\nv: " .. via[2] .. "\r\n" ..
-      "Max-Forwards: 70\r\nf: <sip:a@x>;tag=1\r\nTo : <sip:b@x;tag=no>\r\n" ..
-      "i: abc\r\nCSEQ: 7\r\n OPTIONS\r\nContent-Length: 2\r\n\r\nhi",
-      200, "OK", sip.abilities))
-    assert.equal("SIP/2.0 200 OK", start)
-    assert.same({ via[1] }, fields.via)
-    assert.same({ via[2] }, fields.v)
-    assert.same({ "<sip:a@x>;tag=1" }, fields.f)
-    assert.same({ "abc" }, fields.i)
-    assert.same({ "7 OPTIONS" }, fields.cseq)
-    assert.is_nil(fields["max-forwards"])
-    assert.same({ "OPTIONS, MESSAGE" }, fields.allow)
-  end)
-
-  it("adds a tag to To, but not to one that has it", function()
-    local function to_of(to)
-      local request = "OPTIONS sip:x SIP/2.0\r\nTo: " .. to .. "\r\n\r\n"
-      return sip.header(sip.response(request, 200, "OK"), "to")
-    end
-    assert.matches("^<sip:b@x;tag=no>;tag=%x+$", to_of "<sip:b@x;tag=no>")
-    assert.equal("<sip:b@x>;x=1;Tag=7", to_of "<sip:b@x>;x=1;Tag=7")
-  end)
-
-  it("tells requests from responses", function()
-    assert.same({ "OPTIONS", "sip:x" },
-      { sip.method "OPTIONS sip:x SIP/2.0\r\n\r\n" })
-    assert.is_nil(sip.status "OPTIONS sip:x SIP/2.0\r\n\r\n")
-    assert.same({ 404, "Not Found" },
-      { sip.status "SIP/2.0 404 Not Found\r\n\r\n" })
-    assert.is_nil(sip.method "SIP/2.0 404 Not Found\r\n\r\n")
-  end)
-end)
 
 -- ---- What the README prints ------------------------------------------------
 

@@ -51,13 +51,14 @@ local libraries = {
   { "libuv", { "^uv%.h$", "^uv/" }, { "uv_", "UV_" },
     words "loop stream resolve timer link listener" },
   { "OpenSSL", { "^openssl/" }, { "SSL_", "EVP_", "X509_", "BIO_", "RAND_" },
-    words "tls random auth" },
+    words "tls random hash auth" },
 }
 
 -- What a file must not know of: its users.
 local users = {
   loop = words "ws http fsm channel transport",
   random = words "stream tls channel link transport listener",
+  hash = words "random auth stream tls channel link transport listener",
   resolve = words "stream tls channel link transport listener",
   timer = words "stream tls channel link transport listener",
   stream = words "ws http tls channel link transport listener",

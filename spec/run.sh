@@ -305,6 +305,7 @@ stage_soak() {
     SIPWIRE_BUILD=build/asan LUA="env LD_PRELOAD=$preload lua5.4" \
     spec/soak/run.sh 0.15 40
   job program faulty 120 env LUA=luajit spec/soak/run.sh faulty 12000
+  job program calls 60 env LUA=luajit spec/soak/run.sh calls
 }
 
 stage_bench() {

@@ -6,7 +6,6 @@
 #include "auth.h"
 
 #include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -14,8 +13,10 @@
 #include <string.h>
 
 #include "ascii.h"
+#include "hash.h"
 #include "http.h"
 #include "random.h"
+#include "sipwire.h"
 
 /* ---- Challenges (RFC 9110 section 11.6.1) ------------------------------ */
 
@@ -148,22 +149,21 @@ static bool next_challenge(struct sw_slice *rest, struct challenge *challenge) {
 /* ---- Digest (RFC 7616) ------------------------------------------------- */
 
 enum {
-  HEX_MAX = 2 * EVP_MAX_MD_SIZE + 1,
   CNONCE_BYTES = 16,
   QUOTED_MAX = 1024 /* of a user's name, with backslashes */
 };
 
 static const struct algorithm {
   const char *name;
-  const EVP_MD *(*hash)(void);
+  const char *hash;
   bool session;
 } algorithms[] = {
-    {"MD5", EVP_md5, false},
-    {"MD5-sess", EVP_md5, true},
-    {"SHA-256", EVP_sha256, false},
-    {"SHA-256-sess", EVP_sha256, true},
-    {"SHA-512-256", EVP_sha512_256, false},
-    {"SHA-512-256-sess", EVP_sha512_256, true},
+    {"MD5", "md5", false},
+    {"MD5-sess", "md5", true},
+    {"SHA-256", "sha-256", false},
+    {"SHA-256-sess", "sha-256", true},
+    {"SHA-512-256", "sha-512-256", false},
+    {"SHA-512-256-sess", "sha-512-256", true},
 };
 
 static const struct algorithm *find_algorithm(struct sw_slice name) {
@@ -175,37 +175,14 @@ static const struct algorithm *find_algorithm(struct sw_slice name) {
   return NULL;
 }
 
-static void put_hex(const uint8_t *bytes, size_t length, char *hex) {
-  for (size_t i = 0; i < length; i++)
-    snprintf(hex + 2 * i, 3, "%02x", bytes[i]);
-}
-
 static struct sw_slice text(const char *string) {
   return (struct sw_slice){string, strlen(string)};
 }
 
-/* H(part ":" part ":" ...) in hex.  False when OpenSSL does not do it, as MD5
-   in FIPS mode. */
-static bool hash(const struct algorithm *algorithm, char *hex, size_t count,
-                 const struct sw_slice *parts) {
-  uint8_t digest[EVP_MAX_MD_SIZE];
-  unsigned size = 0;
-  EVP_MD_CTX *context = EVP_MD_CTX_new();
-  bool good = context && EVP_DigestInit_ex(context, algorithm->hash(), NULL);
-  for (size_t i = 0; good && i < count; i++)
-    good = (!i || EVP_DigestUpdate(context, ":", 1)) &&
-           EVP_DigestUpdate(context, parts[i].data, parts[i].length);
-  good = good && EVP_DigestFinal_ex(context, digest, &size);
-  EVP_MD_CTX_free(context);
-  put_hex(digest, size, hex);
-  OPENSSL_cleanse(digest, sizeof digest);
-  return good;
-}
-
 #define HASH(algorithm, hex, ...)                                              \
-  hash(algorithm, hex,                                                         \
-       sizeof((struct sw_slice[]){__VA_ARGS__}) / sizeof(struct sw_slice),     \
-       (struct sw_slice[]){__VA_ARGS__})
+  sw_hash((algorithm)->hash, hex,                                              \
+          sizeof((struct sw_slice[]){__VA_ARGS__}) / sizeof(struct sw_slice),  \
+          (struct sw_slice[]){__VA_ARGS__})
 
 /* "auth" or "auth-int" of the list that the server offers, "" when it names
    none (RFC 2069's way), or NULL when there is none we know. */
@@ -231,13 +208,13 @@ struct digest {
   const struct algorithm *algorithm;
   const char *qop;
   char cnonce[2 * CNONCE_BYTES + 1];
-  char response[HEX_MAX];
+  char response[SIPWIRE_HASH_SIZE];
   char user[QUOTED_MAX]; /* in quotes, or hashed */
 };
 
 static bool hash_secret(const struct digest *digest,
                         const struct challenge *challenge, char *secret) {
-  char user[HEX_MAX];
+  char user[SIPWIRE_HASH_SIZE];
   if (!HASH(digest->algorithm, secret, text(digest->credentials->username),
             challenge->realm, text(digest->credentials->password)))
     return false;
@@ -253,7 +230,7 @@ static bool hash_secret(const struct digest *digest,
 /* Of a body that is empty for auth-int. */
 static bool hash_request(const struct digest *digest,
                          const struct sw_auth_request *request, char *hex) {
-  char body[HEX_MAX];
+  char body[SIPWIRE_HASH_SIZE];
   if (strcmp(digest->qop, "auth-int") != 0)
     return HASH(digest->algorithm, hex, text(request->method), request->target);
   return HASH(digest->algorithm, body, text("")) &&
@@ -263,7 +240,7 @@ static bool hash_request(const struct digest *digest,
 
 static bool respond(struct digest *digest, const struct challenge *challenge,
                     const struct sw_auth_request *request) {
-  char secret[HEX_MAX], what[HEX_MAX];
+  char secret[SIPWIRE_HASH_SIZE], what[SIPWIRE_HASH_SIZE];
   bool good = hash_secret(digest, challenge, secret) &&
               hash_request(digest, request, what);
   if (good && *digest->qop)
@@ -332,7 +309,7 @@ static char *answer_digest(const struct challenge *challenge,
       !(digest.qop = choose_qop(challenge->qop)) ||
       !sw_random_bytes(random, bytes, sizeof bytes))
     return NULL;
-  put_hex(bytes, sizeof bytes, digest.cnonce);
+  sw_hex(bytes, sizeof bytes, digest.cnonce);
   if (!name_user(&digest, challenge) || !respond(&digest, challenge, request))
     return NULL;
   return write_digest(&digest, challenge, request->target);
@@ -349,10 +326,9 @@ static char *answer_basic(const struct sw_credentials *credentials) {
       asprintf(&pair, "%s:%s", credentials->username, credentials->password);
   if (length < 0)
     return NULL;
-  if ((out = malloc(sizeof scheme + 4 * (((size_t)length + 2) / 3)))) {
+  if ((out = malloc(sizeof scheme + SIPWIRE_BASE64_SIZE((size_t)length)))) {
     memcpy(out, scheme, sizeof scheme);
-    EVP_EncodeBlock((unsigned char *)out + sizeof scheme - 1,
-                    (const unsigned char *)pair, length);
+    sipwire_base64(pair, (size_t)length, out + sizeof scheme - 1);
   }
   sw_auth_wipe(pair);
   return out;

@@ -4,6 +4,7 @@
 
 #include "random.h"
 
+#include <limits.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 
 #include "http.h"
+#include "sipwire.h"
 
 bool sw_random_bytes(struct sw_random *random, void *out, size_t length) {
   if (random->left < length) {
@@ -23,6 +25,12 @@ bool sw_random_bytes(struct sw_random *random, void *out, size_t length) {
   memset(from, 0, length);
   random->left -= length;
   return true;
+}
+
+int sipwire_random(void *out, size_t length) {
+  if (length > INT_MAX)
+    return SIPWIRE_ETOO_BIG;
+  return RAND_bytes(out, (int)length) == 1 ? 0 : SIPWIRE_ESYSTEM;
 }
 
 bool sw_random_key(struct sw_random *random, char *key) {

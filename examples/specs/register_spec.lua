@@ -2,15 +2,16 @@
 -- Specs of a SIP server, written with sipwire.busted. The server here is a
 -- scripted one; $SIP_URL names another.
 
-local sip = require "examples.sip"
+local sip = require "sipwire.sip"
 local sipwire = require "sipwire"
 local specs = require "sipwire.busted"
 local it_async, expect = specs.it_async, specs.expect_message
 
 local function register(url)
   local c = assert(sipwire.open { server = url })
-  local alice = sip.agent("sip:alice@example.invalid", c.transport)
-  assert(c:send((alice:request("REGISTER", "sip:example.invalid"))))
+  local request = sip.request { method = "REGISTER",
+    uri = "sip:example.invalid", from = "sip:alice@example.invalid" }
+  assert(c:send(tostring(request)))
   return c
 end
 

@@ -53,7 +53,9 @@ local function take(self)
 end
 
 local function on_message(self, message, binary)
-  if not self._receivers:wake_first(message, binary) then
+  if self._reader then
+    self._reader(message, binary)
+  elseif not self._receivers:wake_first(message, binary) then
     put(self, message, binary)
   end
 end
@@ -68,6 +70,24 @@ local function set_end(self, wake_all, err, code, info)
     code or "closed", info or {} }
   wake_all(self._receivers, nil, unpack(self._end))
   wake_all(self._senders)
+  if self._on_end then
+    self._on_end(unpack(self._end))
+  end
+end
+
+-- Gives all messages, those that wait first, and then the end to others, from
+-- the next tick on: for sipwire.ua.
+function Connection:_divert(reader, on_end)
+  self._diverted = true
+  self.transport.loop:_defer(function()
+    while self._first <= self._last do
+      reader(take(self))
+    end
+    self._reader, self._on_end = reader, on_end
+    if self._end then
+      on_end(unpack(self._end))
+    end
+  end)
 end
 
 local function watch(self, t)
@@ -150,6 +170,9 @@ end
 ---@return sipwire.Info|nil info
 function Connection:receive(timeout)
   local running = task.current("receive")
+  if self._diverted then
+    raise("receive(): the messages of this connection go to its user agent")
+  end
   local ms = timeout ~= nil and options.seconds(timeout, "timeout") or nil
   if self._first <= self._last then
     return take(self)
@@ -168,16 +191,12 @@ function Connection:receive(timeout)
   return nil, binary, code, info
 end
 
--- PUC 5.1 runs a for loop's iterator where it cannot yield. (Not tried out: a
--- host may load this where nothing can.)
-local can_yield_in_iterator = _VERSION ~= "Lua 5.1" or package.loaded.jit
-
 --- Iterates over messages until the connection ends. Not on PUC Lua 5.1, which
 --- cannot wait in an iterator: use receive() there.
 ---@return fun(): string|nil, boolean
 function Connection:messages()
   task.current("messages")
-  if not can_yield_in_iterator then
+  if not task.can_yield_in_iterator then
     raise("messages() cannot wait on this Lua: use receive()")
   end
   return function()

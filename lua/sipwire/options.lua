@@ -251,6 +251,9 @@ local function check(given, spec, prefix)
 end
 interpreted(check)
 
+-- Checks other tables by other kinds.
+options.check = check
+
 local tls_spec = {
   ca_file = text, ca_path = text, cert_file = text, key_file = text,
   key_password = text, server_name = text, min_version = text,

@@ -21,24 +21,28 @@ Task.__index = Task
 
 local task = {}
 
-local function finish(self, err)
+local function finish(self)
   self.loop._tasks[self.thread] = nil
   tasks[self.thread] = nil
-  if err ~= nil then
-    self.loop:_report(debug.traceback(self.thread, err), nil, "task")
+end
+
+local function fail(self, err)
+  finish(self)
+  if self.on_failure then
+    self.on_failure(err, debug.traceback(self.thread, ""))
+  else
+    self.loop:_report(debug.traceback(self.thread, loops.describe(err)), nil,
+      "task")
   end
 end
 
 local function after_resume(self, ok, result)
-  if not ok and self.on_failure then
-    finish(self)
-    self.on_failure(result, debug.traceback(self.thread, ""))
-  elseif not ok then
-    finish(self, loops.describe(result))
+  if not ok then
+    fail(self, result)
   elseif coroutine.status(self.thread) == "dead" then
     finish(self)
   elseif result ~= WAITING then
-    finish(self, "a task may wait only in functions of sipwire")
+    fail(self, "a task may wait only in functions of sipwire")
   end
 end
 
@@ -118,6 +122,11 @@ function Loop:_spawn(on_failure, fn, ...)
     self_task:resume(unpack(arguments, 1, count))
   end)
 end
+
+-- PUC 5.1 runs a for loop's iterator where it cannot yield. (Not tried out: a
+-- host may load this where nothing can.)
+task.can_yield_in_iterator = _VERSION ~= "Lua 5.1" or
+  package.loaded.jit ~= nil
 
 --- Waits, in a task.
 ---@param seconds number 0 to 604800

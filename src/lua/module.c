@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { RANDOM_MAX = 65536 }; /* bytes at once */
+
 #if LUA_VERSION_NUM < 502
 #define lua_rawlen lua_objlen
 
@@ -273,6 +275,45 @@ void sw_lua_push_tag(lua_State *L, uint64_t tag) {
 #endif
 }
 
+/* ---- Bytes and hashes -------------------------------------------------- */
+
+static int hash(lua_State *L) {
+  size_t length;
+  char hex[SIPWIRE_HASH_SIZE];
+  const char *name = luaL_checkstring(L, 1);
+  const char *data = luaL_checklstring(L, 2, &length);
+  int digits = sipwire_hash(name, data, length, hex);
+  if (digits < 0)
+    return sw_lua_result(L, digits, NULL);
+  lua_pushlstring(L, hex, (size_t)digits);
+  return 1;
+}
+
+static int random_bytes(lua_State *L) {
+  lua_Integer length = luaL_checkinteger(L, 1);
+  luaL_argcheck(L, length >= 0 && length <= RANDOM_MAX, 1, "0 to 65536");
+  char *bytes = lua_newuserdata(L, (size_t)length + 1);
+  int error = sipwire_random(bytes, (size_t)length);
+  if (error)
+    return sw_lua_result(L, error, NULL);
+  lua_pushlstring(L, bytes, (size_t)length);
+  return 1;
+}
+
+static int base64(lua_State *L) {
+  size_t length;
+  const char *data = luaL_checklstring(L, 1, &length);
+  char *text = lua_newuserdata(L, SIPWIRE_BASE64_SIZE(length));
+  int size = sipwire_base64(data, length, text);
+  if (size < 0)
+    return sw_lua_result(L, size, NULL);
+  lua_pushlstring(L, text, (size_t)size);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"hash", hash}, {"random", random_bytes}, {"base64", base64}, {NULL, NULL}};
+
 /* ---- The module -------------------------------------------------------- */
 
 static void set_constant(lua_State *L, const char *name, int value) {
@@ -287,6 +328,7 @@ int luaopen_sipwire_core(lua_State *L) {
   luaL_checkversion(L);
 #endif
   lua_newtable(L);
+  set_functions(L, functions);
   sw_lua_open_loop(L);
   sw_lua_open_transport(L);
   sw_lua_open_listener(L);

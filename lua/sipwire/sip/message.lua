@@ -1,0 +1,429 @@
+-- SPDX-License-Identifier: MIT
+-- Messages: where their header fields are and what these say.
+--
+-- Design notes. Reading notes where lines end and colons are, in three arrays:
+-- searches for single characters are what Lua is fast at. Values are cut out
+-- and read when they are first asked for, and kept in `fields`. The first change
+-- (change.lua) cuts out all values; from then on the arrays of names and values
+-- are the message.
+
+local check = require "sipwire.sip.check"
+local names = require "sipwire.sip.names"
+local raise = require "sipwire.raise"
+local scan = require "sipwire.sip.scan"
+local uris = require "sipwire.sip.uri"
+local values = require "sipwire.sip.values"
+
+local byte, find, match, sub = string.byte, string.find, string.match,
+  string.sub
+local known, written = names.known, names.written
+local setmetatable = setmetatable
+
+local messages = {}
+
+local TAB, CR, SPACE = 9, 13, 32
+
+--- A request or a response. Its fields can only be read; each is read from the
+--- text when it is first asked for. A header field that is not there, or makes
+--- no sense, is nil; of those that stand for themselves the first one counts.
+--- `tostring(m)` is the very text that was parsed, until something is changed.
+---@class sipwire.sip.Message
+---@field is_request boolean
+---@field method? string of a request
+---@field uri? sipwire.sip.Uri of a request
+---@field status? integer of a response
+---@field reason? string of a response
+---@field version string "SIP/2.0"
+---@field body string "" if there is none
+---@field warnings string[] what strict parsing rejects, and what was put right
+---@field via? sipwire.sip.Via[]
+---@field from? sipwire.sip.Address
+---@field to? sipwire.sip.Address
+---@field contact? sipwire.sip.Address[]
+---@field route? sipwire.sip.Address[]
+---@field record_route? sipwire.sip.Address[]
+---@field path? sipwire.sip.Address[]
+---@field service_route? sipwire.sip.Address[]
+---@field p_asserted_identity? sipwire.sip.Address[]
+---@field refer_to? sipwire.sip.Address
+---@field cseq? sipwire.sip.CSeq
+---@field call_id? string
+---@field www_authenticate? sipwire.sip.Auth[]
+---@field proxy_authenticate? sipwire.sip.Auth[]
+---@field authorization? sipwire.sip.Auth[]
+---@field proxy_authorization? sipwire.sip.Auth[]
+---@field max_forwards? integer
+---@field content_length? integer
+---@field expires? integer
+---@field min_expires? integer
+---@field retry_after? integer seconds
+---@field content_type? sipwire.sip.MediaType
+---@field event? sipwire.sip.Event
+---@field allow? string[]
+---@field supported? string[]
+---@field require? string[]
+---@field unsupported? string[]
+---@field proxy_require? string[]
+---@field accept? string[]
+local Message = {}
+
+-- ---- Where things are -------------------------------------------------------
+
+-- Most messages have nothing unusual.
+local nothing = {}
+
+local function note(self, what, i, value)
+  if self[what] == nothing then
+    self[what] = {}
+  end
+  self[what][i] = value
+end
+
+-- What to make of a line that does not begin with one of the common names, as
+-- field number `count` + 1. Returns the field's name in lower case, if it is
+-- one; or extends the field before, if that goes on here; or makes a note.
+local function odd_line(self, count, at, colon, stop, length)
+  local text = self.text
+  local first = byte(text, at)
+  if first == SPACE or first == TAB then
+    if self.stops[count] == at - length then
+      self.stops[count] = stop
+      return nil
+    end
+  elseif colon < stop then
+    local name = match(text, "^([^%s:]+)[ \t]*:", at)
+    if name then
+      local id = names.canonical(name)
+      if name ~= written[id] then
+        note(self, "spelled", count + 1, name)
+      end
+      return id
+    end
+  end
+  note(self, "odd", #self.odd + 1, at)
+end
+
+-- Finds the header fields, beginning at `at`, and the body. Lines end with
+-- `line_end`.
+local function index(self, at, line_end)
+  local text = self.text
+  local beyond, length = #text + 1, #line_end
+  local ids, colons, stops = self.ids, self.colons, self.stops
+  local count, colon = 0, at - 1
+  while at < beyond do
+    local stop = find(text, line_end, at, true) or beyond
+    if colon < at then
+      colon = find(text, ":", at, true) or beyond
+    end
+    local name = colon < stop and sub(text, at, colon - 1)
+    local id = known[name]
+    if id then
+      count = count + 1
+      if written[id] ~= name then
+        note(self, "spelled", count, name)
+      end
+      ids[count], colons[count], stops[count] = id, colon, stop
+    elseif stop == at or stop == at + 1 and byte(text, at) == CR then
+      self.body_at = stop + length
+      break
+    else
+      id = odd_line(self, count, at, colon, stop, length)
+      if id then
+        count = count + 1
+        ids[count], colons[count], stops[count] = id, colon, stop
+      end
+    end
+    at = stop + length
+  end
+  self.count = count
+end
+
+-- The value of field `i`: without blanks around it, in one line. (What is no
+-- line end here may be one for others.)
+local function value_of(self, i)
+  if self.values then
+    return self.values[i]
+  end
+  local text, from, stop = self.text, self.colons[i] + 1, self.stops[i]
+  local first, second = byte(text, from, from + 1)
+  if first == SPACE and (second or 0) > SPACE and
+    byte(text, stop - 1) > SPACE then
+    local value = sub(text, from + 1, stop - 1)
+    if find(value, "\n", 1, true) or find(value, "\r", 1, true) then
+      value = scan.unfold(value)
+    end
+    return value
+  end
+  return scan.trim(scan.unfold(sub(text, from, stop - 1)))
+end
+
+-- The number of the first field of that name, from `i` on.
+local function seek(self, id, i)
+  local ids = self.ids
+  for at = i, self.count do
+    if ids[at] == id then
+      return at
+    end
+  end
+end
+
+local function name_of(self, i)
+  return self.spelled[i] or written[self.ids[i]]
+end
+
+-- ---- What they say ----------------------------------------------------------
+
+-- The first field of a name.
+local function single(id, read)
+  return function(self)
+    local i = seek(self, id, 1)
+    return i and read(value_of(self, i))
+  end
+end
+
+-- A list from all fields of a name; each may hold several elements, if `cut`.
+local function list(id, read, cut, angles)
+  return function(self)
+    local i = seek(self, id, 1)
+    if not i then
+      return nil
+    end
+    local value = value_of(self, i)
+    i = seek(self, id, i + 1)
+    if not i and value ~= "" and not (cut and find(value, ",", 1, true)) then
+      return { (read(value)) }
+    end
+    local found = {}
+    while value do
+      for _, element in ipairs(cut and scan.elements(value, angles) or
+        { value }) do
+        found[#found + 1] = read(element)
+      end
+      value = i and value_of(self, i)
+      i = i and seek(self, id, i + 1)
+    end
+    return found
+  end
+end
+
+-- By the name of the message's field.
+local of_header, of_message = {}, {}
+
+local function key_of(id)
+  return (id:gsub("-", "_"))
+end
+
+for id, read in pairs(values.single) do
+  of_header[key_of(id)] = single(id, read)
+end
+for id, read in pairs(values.list) do
+  of_header[key_of(id)] = list(id, read, true, true)
+end
+for id, read in pairs(values.words) do
+  of_header[key_of(id)] = list(id, read, true)
+end
+for id, read in pairs(values.whole) do
+  of_header[key_of(id)] = list(id, read)
+end
+
+function of_message.uri(self)
+  local text = self.uri_text
+  return text and (uris.read(text) or uris.read(match(text, "^<?([^>]*)")))
+end
+
+-- What is more than Content-Length says is not the message's (section 18.3).
+function of_message.body(self)
+  if not self.text then
+    return self.content
+  end
+  local text = sub(self.text, self.body_at)
+  local length = self.content_length
+  return length and sub(text, 1, length) or text
+end
+
+function of_message.warnings(self)
+  local texts = {}
+  local message = self.text and self or messages.parse(tostring(self))
+  for i, problem in ipairs(check.message(message, value_of)) do
+    texts[i] = problem.text
+  end
+  return texts
+end
+
+function Message:__index(key)
+  local value = self.fields[key]
+  if value == nil then
+    local read = of_header[key] or of_message[key]
+    if not read then
+      return Message[key]
+    end
+    value = read(self)
+    self.fields[key] = value
+  end
+  return value
+end
+
+function Message:__newindex(key)
+  raise("a message's '%s' cannot be assigned; set(), add(), remove() and " ..
+    "set_body() change it", tostring(key))
+end
+
+-- ---- Parsing ----------------------------------------------------------------
+
+local methods = {}
+for _, method in ipairs { "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS",
+  "REGISTER", "MESSAGE", "SUBSCRIBE", "NOTIFY", "INFO", "UPDATE", "PRACK",
+  "REFER", "PUBLISH" } do
+  methods[method] = true
+end
+
+-- A start line that is not quite right; nil if it is none. Returns the fields,
+-- and a request's URI as it is written.
+local function odd_start(line)
+  line = scan.trim(scan.unfold(line))
+  local version, status, at =
+    match(line, "^([Ss][Ii][Pp]/%d+%.%d+)[ \t]+([1-9]%d%d)()")
+  if version then
+    if not find(line, "^[^ \t]", at) then
+      return { is_request = false, version = version:upper(),
+        status = tonumber(status), reason = scan.trim(sub(line, at)) }
+    end
+    return nil
+  end
+  local blank = match(line, "^.*()[ \t]")
+  version = blank and match(line, "^[Ss][Ii][Pp]/%d+%.%d+$", blank + 1)
+  local method, from = match(line, "^([^ \t]+)[ \t]+()")
+  local uri = version and from < blank and scan.trim(sub(line, from, blank))
+  if uri and uri ~= "" and scan.is_token(method) then
+    return { is_request = true, version = version:upper(), method = method },
+      uri
+  end
+end
+
+-- The first `last` bytes, if they are a start line as it should be. (The nils
+-- make room in the table.)
+local function start_line(text, last)
+  if sub(text, 1, 8) == "SIP/2.0 " then
+    local a, b, c, blank = byte(text, 9, 12)
+    local reason = sub(text, 13, last)
+    if blank == SPACE and a > 48 and a < 58 and b > 47 and b < 58 and
+      c > 47 and c < 58 and not find(reason, "\n", 1, true) and
+      not find(reason, "\r", 1, true) then
+      return { is_request = false, version = "SIP/2.0",
+        status = a * 100 + b * 10 + c - 5328, reason = reason, via = nil,
+        from = nil, to = nil, cseq = nil, call_id = nil, contact = nil,
+        body = nil }
+    end
+  elseif sub(text, last - 7, last) == " SIP/2.0" then
+    local blank = find(text, " ", 1, true)
+    local method = sub(text, 1, blank - 1)
+    local uri = sub(text, blank + 1, last - 8)
+    if methods[method] and not find(uri, " ", 1, true) and uri ~= "" and
+      not find(uri, "\n", 1, true) then
+      return { is_request = true, version = "SIP/2.0", method = method,
+        via = nil, from = nil, to = nil, cseq = nil, call_id = nil,
+        contact = nil, uri = nil, body = nil }, uri
+    end
+  end
+end
+
+-- A message, however wrong its header fields; nil and where the trouble is if
+-- its start line is none.
+function messages.parse(text)
+  local at, line_end = 1, "\r\n"
+  local stop = find(text, line_end, 1, true)
+  local start, uri
+  if stop then
+    start, uri = start_line(text, stop - 1)
+  end
+  if not start then
+    -- empty lines before it (section 7.5), lines that end with LF only
+    at = find(text, "[^\r\n]") or #text + 1
+    stop = find(text, "\n", at, true)
+    if stop and byte(text, stop - 1) == CR then
+      stop = stop - 1
+    else
+      line_end, stop = "\n", stop or #text + 1
+    end
+    start, uri = odd_start(sub(text, at, stop - 1))
+    if not start then
+      return nil, at
+    end
+  end
+  local self = { text = text, fields = start, uri_text = uri, start_at = at,
+    start_last = stop - 1, body_at = #text + 1, count = 0,
+    ids = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
+    colons = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
+    stops = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
+    values = false, spelled = nothing, odd = nothing, content = false }
+  index(self, stop + #line_end, line_end)
+  return setmetatable(self, Message)
+end
+
+-- What is wrong: the first error, { code, text, position }, or nil.
+function messages.error(self)
+  for _, problem in ipairs(check.message(self, value_of)) do
+    if not problem.note then
+      return problem
+    end
+  end
+end
+
+-- ---- Reading header fields --------------------------------------------------
+
+local function canonical(name)
+  if type(name) ~= "string" then
+    raise("a header field's name must be a string, not %s", type(name))
+  end
+  return names.canonical(name)
+end
+
+--- The value of the first header field of that name, without blanks around it
+--- and in one line.
+---@param name string in any case, or its one letter
+---@return string|nil value
+function Message:get(name)
+  local i = seek(self, canonical(name), 1)
+  return i and value_of(self, i)
+end
+
+--- The values of all header fields of that name; they are not cut at commas.
+---@param name string in any case, or its one letter
+---@return string[] values
+function Message:all(name)
+  local found, id = {}, canonical(name)
+  local i = seek(self, id, 1)
+  while i do
+    found[#found + 1] = value_of(self, i)
+    i = seek(self, id, i + 1)
+  end
+  return found
+end
+
+--- Iterates over the header fields in order: the name as it is written, the
+--- value, the long name in lower case.
+---@return fun(): string|nil, string, string
+function Message:each()
+  local i = 0
+  return function()
+    i = i + 1
+    if i <= self.count then
+      return name_of(self, i), value_of(self, i), self.ids[i]
+    end
+  end
+end
+
+messages.Message = Message
+messages.canonical, messages.seek, messages.name_of, messages.value_of =
+  canonical, seek, name_of, value_of
+
+-- Forgets what was read from the fields of that name.
+function messages.forget(self, id)
+  local key = key_of(id)
+  self.fields.warnings = nil
+  if of_header[key] then
+    self.fields[key] = nil
+  end
+end
+
+return messages
