@@ -78,9 +78,12 @@ describe("examples/openresty #slow", function()
 
   local function start(server, timeout)
     local conf = read "examples/openresty/nginx.conf"
+    local variables = {}
+    for line in conf:gmatch "\n(env .-;)" do
+      variables[#variables + 1] = line
+    end
     return stopped(daemon.openresty(http_of(conf, "8080"), {
-      main = table.concat({ conf:match "\n(env .-;).-(env .-;).-(env .-;).-(env .-;)" },
-        "\n"),
+      main = table.concat(variables, "\n"),
       workers = tonumber(conf:match "worker_processes (%d+);"),
       lua_path = "ROOT/examples/openresty/?.lua",
       env = { SIP_SERVER = server, SIP_USER = "sip:gateway@localhost",
@@ -209,7 +212,7 @@ describe("examples/openresty #slow", function()
     all_are(d, "Connected")
     local value, code = post(d, "sip:x@localhost", "text")
     assert.are.equal(503, code)
-    assert.are.equal("the connection was lost", value.error)
+    assert.are.equal("reset", value.error:match "^%a+")
     local pids = d:workers()
     uv.kill(d.process.pid, "sigquit")
     run.wait(function()

@@ -1,10 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- An HTTP to SIP gateway in nginx; nginx.conf says how to run it. Each worker
--- has one transport, which its requests share: answers find the request that
--- waits for them by the branch of their Via (RFC 3261 section 17.1.3).
+-- has one transport with a user agent, which its requests share.
 
-local semaphore = require "ngx.semaphore"
-local sip = require "examples.sip"
+local sip = require "sipwire.sip"
 local sipwire = require "sipwire"
 require "sipwire.nginx"
 
@@ -14,61 +12,26 @@ local TIMEOUT = tonumber(os.getenv "SIP_TIMEOUT") or 5
 local FIRST, LONGEST = 0.2, 30 -- seconds between attempts to connect
 
 local gateway = {}
-local t, user
-local waiting = {} -- by branch
+local t, ua
 
 -- ---- The connection -------------------------------------------------------
 
 local failures = 0
-local connect
 
 local function connect_later()
   local longest = math.min(LONGEST, FIRST * 2 ^ failures)
   failures = failures + 1
-  sipwire.timer(longest * (0.5 + math.random() / 2), connect)
-end
-
-function connect()
-  t:connect(function(err, code)
-    if not err then
-      failures = 0
-    elseif code ~= "aborted" then -- as it is when the worker leaves
-      ngx.log(ngx.WARN, "not connected: ", err)
-      connect_later()
-    end
+  sipwire.timer(longest * (0.5 + math.random() / 2), function()
+    t:connect()
   end)
 end
 
-local function on_disconnect(_, err)
-  for branch, request in pairs(waiting) do
-    waiting[branch] = nil
-    request.answered:post(1)
-  end
-  if err then -- not when the worker leaves
-    ngx.log(ngx.WARN, "connection lost: ", err)
+local function on_state(state, _, _, err, code)
+  if state == "Connected" then
+    failures = 0
+  elseif state == "Disconnected" and err and code ~= "aborted" then
+    ngx.log(ngx.WARN, "not connected: ", err) -- no err: the worker leaves
     connect_later()
-  end
-end
-
-local function on_message(_, message)
-  local method = sip.method(message)
-  if method == "OPTIONS" then
-    t:send(sip.response(message, 200, "OK", sip.abilities))
-  elseif method then
-    if method ~= "ACK" then
-      t:send(sip.response(message, 405, "Method Not Allowed",
-        { "Allow: OPTIONS" }))
-    end
-    return
-  end
-  local status, reason = sip.status(message)
-  local via = sip.header(message, "via") or ""
-  local branch = via:match ";%s*branch%s*=%s*([^;,%s]+)"
-  local request = branch and waiting[branch]
-  if request and status and status >= 200 then -- 1xx: on its way
-    waiting[branch] = nil
-    request.status, request.reason = status, reason
-    request.answered:post(1)
   end
 end
 
@@ -77,9 +40,10 @@ function gateway.start()
   math.randomseed(ngx.worker.pid() + ngx.now() * 1000)
   t = sipwire.new { server = SERVER, keep_alive_interval = 30,
     tls = { ca_file = os.getenv "SIP_CA_FILE" } }
-  user = sip.agent(USER, t)
-  t.on_message, t.on_disconnect = on_message, on_disconnect
-  connect()
+  ua = sipwire.ua(t, { aor = USER, password = os.getenv "SIP_PASSWORD",
+    patience = 0 }) -- what others ask of us, but OPTIONS, is refused at once
+  t.state_change:add_listener(on_state)
+  t:connect()
 end
 
 -- ---- Answers in JSON ------------------------------------------------------
@@ -116,29 +80,6 @@ end
 
 -- ---- Requests -------------------------------------------------------------
 
--- Sends a MESSAGE and waits for its answer: status, reason, or nil, HTTP's
--- status, why.
-local function send(to, content_type, text)
-  local message = user:request("MESSAGE", to,
-    { "Content-Type: " .. content_type }, text)
-  local branch = message:match ";branch=([^;,%s]+)"
-  local request = { answered = assert(semaphore.new()) }
-  waiting[branch] = request
-  local ok, why = t:send(message)
-  if not ok then
-    waiting[branch] = nil
-    return nil, 503, why
-  end
-  local answered = request.answered:wait(TIMEOUT)
-  waiting[branch] = nil
-  if request.status then
-    return request.status, request.reason
-  elseif answered then
-    return nil, 503, "the connection was lost"
-  end
-  return nil, 504, "no answer"
-end
-
 --- POST /message?to=URI
 function gateway.message()
   if ngx.req.get_method() ~= "POST" then
@@ -146,17 +87,20 @@ function gateway.message()
     return fail(405, "POST only")
   end
   local to = ngx.req.get_uri_args().to
-  if type(to) ~= "string" or not to:find '^sips?:[^%s<>"%c]+$' then
+  local uri = type(to) == "string" and sip.uri(to)
+  if not uri or uri.scheme ~= "sip" and uri.scheme ~= "sips" then
     return fail(400, "the argument 'to' must be a SIP URI")
   end
   ngx.req.read_body()
-  local status, reason, why = send(to, ngx.var.content_type or "text/plain",
-    ngx.req.get_body_data() or "")
-  if not status then
-    return fail(reason, why)
-  end -- HTTP has no 6xx, and its 3xx mean something else
+  local response, err, code = ua:request("MESSAGE", { uri = to,
+    content_type = ngx.var.content_type or "text/plain",
+    body = ngx.req.get_body_data() or "", timeout = TIMEOUT })
+  if not response then
+    return fail(code == "timeout" and 504 or 503, err)
+  end
+  local status = response.status -- HTTP has no 6xx, and other 3xx
   local fits = status < 600 and (status < 300 or status >= 400)
-  answer(fits and status or 502, { status = status, reason = reason })
+  answer(fits and status or 502, { status = status, reason = response.reason })
 end
 
 --- GET /status: of the worker that answers.

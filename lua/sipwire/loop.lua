@@ -238,7 +238,7 @@ local function pump(loop, handle)
         t:_trace_message("in", a)
         fn = t:is_connected() and t._on_message -- trace may have ended that
       end
-      if fn and loop._in_host then
+      if fn and loop._calls_wait then
         loop:_call(t, "on_message", fn, t, a, b)
       elseif fn then
         loop._receiver = t
@@ -461,7 +461,7 @@ local function new(given)
     _core = core.loop_new(),
     _receiver = false, -- the transport whose on_message runs, or ran last
     _stepping = false, _stopped = false,
-    _in_host = false, -- a host has its own _call()
+    _calls_wait = false, -- a host has a _call() of its own: see _try()
     _failure = false, -- what run() is to return
     _host = false,
     _on_error = checked.on_error,
@@ -481,18 +481,11 @@ local loops = {
   new = new, is_loop = is_loop, describe = describe, Loop = Loop,
 }
 
-local default, on_default, default_of_host
+local default, on_default
 
--- Has a host say which loop is the default one.
-function loops.set_default(fn)
-  default_of_host = fn
-end
-
--- The loop of all that name none.
+-- The loop of all that name none. (A host may have another function for it.)
 function loops.default()
-  if default_of_host then
-    return default_of_host()
-  elseif not default or not default._core then
+  if not default or not default._core then
     default = new()
     if on_default then
       on_default(default)

@@ -12,7 +12,6 @@ local ffi = require "ffi"
 local core = require "sipwire.core"
 local interpreted = require "sipwire.interpreted"
 local loops = require "sipwire.loop"
-local options = require "sipwire.options"
 local raise = require "sipwire.raise"
 local semaphore = require "ngx.semaphore"
 local task = require "sipwire.task"
@@ -318,7 +317,6 @@ local function run(_, worker)
     worker.native.finish()
   end
   Loop.close(worker.loop)
-  give_up_waiting(worker.loop)
 end
 
 function start(worker)
@@ -355,19 +353,28 @@ end
 
 -- ---- The worker's loop ----------------------------------------------------
 
-local function run_task(_, loop, fn, ...)
-  if loop._core then
+local function with_traceback(err)
+  return { err, debug.traceback("", 2) }
+end
+
+local function run_task(_, loop, on_failure, fn, ...)
+  if not loop._core then
+    return
+  elseif not on_failure then
     loop:_try(nil, "task", fn, ...)
+    return
+  end
+  local ok, failure = xpcall(fn, with_traceback, ...)
+  if not ok then
+    on_failure(failure[1], failure[2])
   end
 end
 
 local methods = {}
 
---- As a timer of nginx: a coroutine would end with the request that made it.
-function methods:spawn(fn, ...)
-  options.fn(fn, "spawn")
-  self:_check()
-  local ok, err = ngx.timer.at(0, run_task, self, fn, ...)
+-- As a timer of nginx: a coroutine would end with the request that made it.
+function methods:_spawn(on_failure, fn, ...)
+  local ok, err = ngx.timer.at(0, run_task, self, on_failure, fn, ...)
   if not ok then
     raise("spawn: %s", err)
   end
@@ -381,11 +388,15 @@ function methods.step()
   raise("step() in nginx: the worker runs its loop already")
 end
 
-function methods:close()
-  local ok, err, code = Loop.close(self)
-  ring(self._worker)
-  give_up_waiting(self)
-  return ok, err, code
+-- What the loop tells its host: see loop.lua. Its descriptor says the rest.
+local Host = { name = "nginx" }
+Host.__index = Host
+
+function Host.update() end
+
+function Host:close()
+  ring(self.worker)
+  give_up_waiting(self.worker.loop)
 end
 
 local function new_worker()
@@ -393,7 +404,8 @@ local function new_worker()
   stays = stays or first or ngx.get_phase() == "init_worker"
   local loop = loops.new { on_error = log_error, on_log = log_line }
   local worker = { loop = loop, pid = ngx.worker.pid(), calls = 0, ended = {} }
-  loop._in_host, loop._worker, loop._call = true, worker, call
+  loop._calls_wait, loop._worker, loop._call = true, worker, call
+  loop._host = setmetatable({ worker = worker }, Host)
   for name, method in pairs(methods) do
     rawset(loop, name, method)
   end
@@ -453,7 +465,7 @@ local waits = { rewrite = true, server_rewrite = true, access = true,
   content = true, timer = true, preread = true, ssl_cert = true,
   ssl_session_fetch = true, ssl_client_hello = true }
 
-loops.set_default(nginx.loop)
+loops.default = nginx.loop
 
 task.host(function()
   if waits[ngx.get_phase()] then
