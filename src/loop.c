@@ -488,10 +488,6 @@ static void wait_and_read(struct sipwire_loop *loop, int timeout_ms) {
     timeout_ms = QUIET_MS;
   }
   run_uv(loop, timeout_ms);
-  /* After a read libwebsockets wants a turn to think.  A host would come back
-     for that alone: it costs less here. */
-  if (loop->timer_fd >= 0 && uv_backend_timeout(&loop->uv) == 0)
-    run_uv(loop, 0);
   loop->quiet = (timeout_ms == 0 || loop->waited) && !work_waits(loop);
 }
 
@@ -527,8 +523,13 @@ static bool take(struct sipwire_loop *loop, struct sw_queue *queue,
 static void tick_end(struct sipwire_loop *loop) {
   sw_links_flush(loop);
   loop->in_tick = false;
-  if (loop->timer_fd >= 0)
-    arm_for_next(loop);
+  if (loop->timer_fd < 0)
+    return;
+  /* After a read libwebsockets wants a turn to think.  The host would come back
+     for that alone: it costs less here. */
+  if (!work_waits(loop) && uv_backend_timeout(&loop->uv) == 0)
+    run_uv(loop, 0);
+  arm_for_next(loop);
 }
 
 int sipwire_loop_next(struct sipwire_loop *loop, struct sipwire_event *event) {
