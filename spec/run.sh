@@ -281,8 +281,8 @@ stage_specs-asan() {
 # about Lua alone.
 stage_specs-valgrind() {
   local part files workers=3
-  for part in 0 1 2; do
-    mapfile -t files < <(some_files "$part" 3)
+  for part in 0 1 2 3 4 5; do
+    mapfile -t files < <(some_files "$part" 6)
     run_specs "valgrind-$part" 900 lua5.4 dev SIPWIRE_TIME_SCALE=20 -- \
       --exclude-tags=slow,timing,text "${files[@]}"
   done
@@ -292,10 +292,10 @@ stage_specs-gc() {
   local lua part environment preload workers=3
   for lua in lua5.1 lua5.4; do
     asan_environment "$lua"
-    for part in 0 1; do
+    for part in 0 1 2; do
       run_specs "$lua-$part" 900 "$lua" asan "${environment[@]}" \
         SIPWIRE_GC_STRESS=1 SIPWIRE_TIME_SCALE=20 \
-        FILES="$(some_files "$part" 2)" -- --exclude-tags=slow,timing,text
+        FILES="$(some_files "$part" 3)" -- --exclude-tags=slow,timing,text
     done
   done
 }
