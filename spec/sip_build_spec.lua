@@ -100,6 +100,16 @@ describe("sip.request #text", function()
     assert.equal(other.from.tag, m.to.tag)
   end)
 
+  it("takes what was read as it was forgiven, unless it would leave its place",
+    function()
+      local m = sip.parse "SIP/2.0 200 OK\r\nm: <sip:#@a_b>, <sip:a b@c>\r\n\r\n"
+      m = { m.contact[1], m.contact[2].uri }
+      assert.matches("^REGISTER sip:#@a_b SIP/2%.0\r\n",
+        tostring(register { uri = m[1].uri, to = m[1], route = { m[1] } }))
+      raises("'sip:a b@c' has a malformed user", register, { uri = m[2] })
+      raises("'sip:a b@c' has a malformed user", register, { to = m[2] })
+    end)
+
   it("makes a Contact for connections", function()
     for _, method in ipairs { "INVITE", "SUBSCRIBE", "REFER", "UPDATE",
       "NOTIFY" } do

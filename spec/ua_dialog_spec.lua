@@ -58,6 +58,45 @@ sip_peer.describe("a dialog", function()
       "<sip:bob@peer.invalid;alias=1.2.3.4~5~6>" }, ack.headers.route)
   end)
 
+  for _, uri in ipairs { "sip:bob@my_pbx:5060", "sip:*1#2@h", "sip:b@h;x=a=b" }
+  do
+    it("goes to a Contact that no grammar allows: " .. uri, function()
+      local _, ack = talk { "Contact: <" .. uri .. ">" }
+      assert.equal(uri, ack.uri)
+    end)
+  end
+
+  for _, status in ipairs { 200, 486 } do
+    it("repeats an address without brackets with its tag after a " .. status,
+      function()
+        w = sip_peer.open()
+        local call, request = invite()
+        request.headers.to[1] = "sip:bob@example.org;tag=a=/b"
+        w:answer(request, status, { CONTACT })
+        w:finish(w:call(call, "wait", status))
+        w:finish(w:call(call, "ack"))
+        assert.same({ "<sip:bob@example.org>;tag=a=/b" },
+          w:take "ACK".headers.to)
+      end)
+  end
+
+  it("of the called one repeats addresses without brackets with tags",
+    function()
+      w = sip_peer.open()
+      w:send("INVITE " .. w.ua.contact:match "<(.-)>" .. " SIP/2.0\r\n" ..
+        "Via: SIP/2.0/WS peer.invalid;branch=z9hG4bK1\r\nCall-ID: in\r\n" ..
+        "From: sip:bob@example.org;tag=a/b\r\nTo: sip:alice@example.org\r\n" ..
+        "CSeq: 1 INVITE\r\nContact: sip:bob@peer\r\n\r\n")
+      local call = w:reply(w:receive(), 200)
+      local tag = w:take(200).headers.to[1]:match "^sip:.*;tag=(%w+)$"
+      w:request("ACK", { call_id = "in", from_tag = "a/b", to_tag = tag })
+      w:call(call, "bye")
+      local bye = w:take "BYE"
+      assert.same({ "<sip:bob@example.org>;tag=a/b" }, bye.headers.to)
+      assert.same({ "<sip:alice@example.org>;tag=" .. tag }, bye.headers.from)
+      w:answer(bye, 200)
+    end)
+
   it("of the called one takes the route as it is", function()
     w = sip_peer.open()
     w:request("INVITE", { call_id = "in", "Record-Route: <sip:near;lr>",

@@ -233,14 +233,18 @@ local function builder(self, method, given)
   local call_id, cseq = given.call_id or sip.call_id(), given.cseq or 0
   return function()
     cseq = cseq + 1
-    return self:_request({ method = method, uri = tostring(given.uri),
-      from = from, to = given.to or "<" .. tostring(given.uri) .. ">",
+    return self:_request({ method = method, uri = given.uri,
+      from = from, to = given.to or given.uri,
       call_id = call_id, cseq = cseq, route = self._route }, given)
   end
 end
 
+-- Not what was read from a message, which may be what a peer made of it.
 local function check_uri(value, what)
-  local parsed, err = sip.uri(tostring(value))
+  local parsed, err = value, nil
+  if type(value) ~= "table" then
+    parsed, err = sip.uri(tostring(value))
+  end
   if not parsed then
     raise("%s: %s", what, err)
   end

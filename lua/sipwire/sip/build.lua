@@ -103,10 +103,14 @@ local function any_bytes(value)
   return value
 end
 
+-- What was read is used as it was forgiven, but must not go beyond its place.
 local function uri(value)
   local result, why = value, nil
   if uris.is(value) then
     result = tostring(value)
+    if not result:find "[%s%z<>]" then
+      return result
+    end
   end
   result, why = text(result)
   if result then
@@ -120,9 +124,13 @@ end
 
 -- An address with its URI in brackets, so that what follows is of the field.
 local function address(value)
+  if values.is_address(value) then
+    return text(values.in_brackets(value))
+  end
   local result, why = value, nil
-  if uris.is(value) or values.is_address(value) then
-    result = tostring(value)
+  if uris.is(value) then
+    result, why = uri(value)
+    return result and "<" .. result .. ">", why
   end
   result, why = text(result)
   if not result then

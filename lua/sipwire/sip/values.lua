@@ -181,6 +181,15 @@ function values.is_address(value)
   return getmetatable(value) == Address
 end
 
+-- The text with its URI in brackets, which a URI's own parameters need.
+function values.in_brackets(address)
+  local text = address.text
+  if address.star or find(text, "<", 1, true) then
+    return text
+  end
+  return "<" .. address.uri_text .. ">" .. sub(text, address.at)
+end
+
 function values.single_address(text)
   return values.address(text, true)
 end

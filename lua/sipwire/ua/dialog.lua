@@ -9,18 +9,10 @@ local dialog = {}
 local Dialog = {}
 Dialog.__index = Dialog
 
-local function texts(list)
-  local out = {}
-  for i, each in ipairs(list or {}) do
-    out[i] = tostring(each)
-  end
-  return out
-end
-
-local function reversed(list)
-  local out = {}
-  for i = #list, 1, -1 do
-    out[#out + 1] = list[i]
+local function copied(list, is_reversed)
+  local out, count = {}, #list
+  for i, each in ipairs(list) do
+    out[is_reversed and count + 1 - i or i] = each
   end
   return out
 end
@@ -36,9 +28,9 @@ end
 ---@return string|nil err
 function dialog.problem(message)
   local ok, err = pcall(sip.request, { method = "ACK",
-    uri = tostring(contact_of(message) or message.from.uri), from = message.from,
+    uri = contact_of(message) or message.from.uri, from = message.from,
     to = message.to, call_id = message.call_id, cseq = message.cseq.number,
-    route = texts(message.record_route) })
+    route = message.record_route })
   return not ok and tostring(err) or nil
 end
 
@@ -48,10 +40,10 @@ end
 function dialog.uac(request, response)
   return setmetatable({
     call_id = request.call_id, cseq = request.cseq.number,
-    here = tostring(request.from), there = tostring(response.to),
+    here = request.from, there = response.to,
     local_tag = request.from.tag, remote_tag = response.to.tag,
     target = contact_of(response) or request.uri,
-    routes = response.record_route or {}, is_reversed = true,
+    routes = copied(response.record_route or {}, true),
   }, Dialog)
 end
 
@@ -61,8 +53,8 @@ end
 function dialog.uas(request, tag)
   return setmetatable({
     call_id = request.call_id, cseq = 0, remote_cseq = request.cseq.number,
-    here = tostring(request.to) .. ";tag=" .. tag,
-    there = tostring(request.from),
+    here = request:response(200, nil, { to_tag = tag }).to,
+    there = request.from,
     local_tag = tag, remote_tag = request.from.tag,
     target = contact_of(request) or request.from.uri,
     routes = request.record_route or {},
@@ -85,21 +77,17 @@ function Dialog:advance(request)
 end
 
 --- Request-URI and Route of a request (RFC 3261 section 12.2.1.1).
----@return string uri
----@return string[] routes
+---@return table uri
+---@return table[] routes
 function Dialog:way()
-  local routes = texts(self.routes)
-  if self.is_reversed then
-    routes = reversed(routes)
-  end
-  local first = self.routes[self.is_reversed and #self.routes or 1]
-  local target = tostring(self.target)
+  local first, target = self.routes[1], self.target
   if first and not first.uri.params.lr then -- a strict router (RFC 2543)
+    local routes = copied(self.routes)
     table.remove(routes, 1)
-    routes[#routes + 1] = "<" .. target .. ">"
-    target = tostring(first.uri):gsub("%?.*", "")
+    routes[#routes + 1] = target
+    return first.uri, routes
   end
-  return target, routes
+  return target, self.routes
 end
 
 --- What a new request of this dialog says; ACK repeats its INVITE's number.

@@ -107,16 +107,13 @@ end
 
 -- A request on the same way as another one: ACK and CANCEL.
 local function sibling(self, method, to)
-  local request, routes = self.request, {}
+  local request = self.request
   local via = request.via[1]
-  for i, route in ipairs(request.route or {}) do
-    routes[i] = tostring(route)
-  end
   return sip.request {
-    method = method, uri = tostring(request.uri),
+    method = method, uri = request.uri,
     via = { transport = via.transport, host = via.host, branch = via.branch },
-    from = tostring(request.from), to = tostring(to),
-    call_id = request.call_id, cseq = request.cseq.number, route = routes,
+    from = request.from, to = to, call_id = request.call_id,
+    cseq = request.cseq.number, route = request.route,
   }
 end
 
