@@ -259,6 +259,38 @@ describe("credentials #text", function()
       "sip:x", answered))
   end)
 
+  it("end when there is a new realm each time, and remember the last ones",
+    function()
+      local answered, count = {}, 0
+      repeat
+        count = count + 1
+        local again = who:challenged(proxy_refused(challenge {
+          realm = "r" .. count }), "sip:x", answered)
+      until not again or count > 100
+      assert.equal(21, count)
+      for i = 1, 100 do
+        who:challenged(refused(challenge { realm = "q" .. i }), "sip:x", {})
+      end
+      local all = shown(who)
+      assert.same({ 50, "q51", "q100" }, { #all, all[1].realm, all[50].realm })
+    end)
+
+  it("take two requests that are refused at once", function()
+    local one, two = {}, {}
+    who:challenged(proxy_refused(challenge { realm = "p" }), "sip:x", {})
+    for _, answered in ipairs { one, two } do
+      assert.is_true(who:challenged(refused(challenge()), "sip:x", answered))
+    end
+    assert.is_false(who:challenged(refused(challenge { nonce = "n2" }),
+      "sip:x", one))
+    assert.is_true(who:challenged(refused(challenge { nonce = "n3",
+      stale = "true" }), "sip:x", two))
+    who:challenged(refused(challenge { nonce = "n4" }), "sip:x", one)
+    assert.is_false(who:challenged(refused(challenge { nonce = "n5" }),
+      "sip:x", two))
+    assert.equal("p", shown(who)[1].realm)
+  end)
+
   it("keep proxies and servers apart, by realm and target", function()
     local answered = {}
     assert.is_true(who:challenged(proxy_refused(challenge { realm = "p1" },

@@ -11,6 +11,7 @@ local inbox = require "sipwire.ua.inbox"
 local loops = require "sipwire.loop"
 local options = require "sipwire.options"
 local raise = require "sipwire.raise"
+local scan = require "sipwire.sip.scan"
 local sip = require "sipwire.sip"
 local task = require "sipwire.task"
 local waiting = require "sipwire.waiting"
@@ -133,7 +134,7 @@ end
 
 local function address(checked)
   local name = checked.display_name
-  return (name and '"' .. name:gsub('[\\"]', "\\%0") .. '" ' or "") ..
+  return (name and scan.quote(name) .. " " or "") ..
     "<" .. tostring(checked.aor) .. ">"
 end
 

@@ -6,6 +6,8 @@
 local core = require "sipwire.core"
 local interpreted = require "sipwire.interpreted"
 local raise = require "sipwire.raise"
+local random = require "sipwire.sip.random"
+local quoted = require "sipwire.sip.scan".quote
 
 local digest = {}
 
@@ -16,21 +18,13 @@ local hashes = {
   ["sha-512-256"] = "sha-512-256", ["sha-512-256-sess"] = "sha-512-256",
 }
 
--- How often a nonce may turn out to be stale within one request.
-local MAX_ANSWERS = 3
+-- How often a realm's nonce may turn out to be stale within one request; how
+-- many challenges one request answers, and how many realms are remembered, as a
+-- peer may think of a new realm each time.
+local MAX_ANSWERS, MAX_TOTAL, MAX_SPACES = 3, 20, 50
 
 local function hash_of(name, ...)
   return assert(core.hash(name, table.concat({ ... }, ":")))
-end
-
-local function random_hex(bytes)
-  return (assert(core.random(bytes)):gsub(".", function(byte)
-    return ("%02x"):format(byte:byte())
-  end))
-end
-
-local function quoted(text)
-  return '"' .. text:gsub('[\\"]', "\\%0") .. '"'
 end
 
 -- "auth" or "auth-int" of what the server offers, "" if it offers nothing (as
@@ -137,7 +131,7 @@ local function set_challenge(space, challenge)
   space.algorithm, space.opaque = challenge.algorithm, challenge.opaque
   space.qop = choose_qop(challenge.qop)
   space.nonce, space.nc = challenge.nonce, 0
-  space.cnonce = random_hex(16) -- kept, as -sess hashes the first one
+  space.cnonce = random.token(16) -- kept, as -sess hashes the first one
 end
 
 -- The first challenge of each realm that we can answer: a server lists the
@@ -157,19 +151,24 @@ end
 local function take(self, field, target, challenge, answered)
   local space, at = find_space(self, field, target, challenge.realm)
   local key = field .. " " .. challenge.realm
-  local count = answered[key] or 0
+  local count, total = answered[key] or 0, (answered.total or 0) + 1
   local stale = (challenge.stale or ""):lower() == "true"
-  if count > 0 and (count >= MAX_ANSWERS or not stale or
-    challenge.nonce == space.nonce) then
-    table.remove(self.spaces, at)
+  if total > MAX_TOTAL or count > 0 and (count >= MAX_ANSWERS or not stale or
+    space and challenge.nonce == space.nonce) then
+    if space then -- another request may have been refused meanwhile
+      table.remove(self.spaces, at)
+    end
     return false
   end
   if not space then
     space = { field = field, target = target, realm = challenge.realm }
     self.spaces[#self.spaces + 1] = space
   end
+  if #self.spaces > MAX_SPACES then
+    table.remove(self.spaces, 1)
+  end
   set_challenge(space, challenge)
-  answered[key] = count + 1
+  answered[key], answered.total = count + 1, total
   return true
 end
 
