@@ -117,7 +117,7 @@ local function on_another_success(self, response)
 end
 
 local function on_success(self, response)
-  self._dialog = dialog.uac(self.invite, response)
+  self._dialog = dialog.uac(self.invite, response, self._dialog)
   self.state = "confirmed"
   if self._cancelled then -- it crossed our CANCEL
     self:ack()
@@ -145,7 +145,7 @@ function Call:_on_response(response, request)
     self._final = response
     on_success(self, response)
   elseif status > 100 and response.to.tag then
-    self._dialog = dialog.uac(request, response)
+    self._dialog = dialog.uac(request, response, self._dialog)
     self.state = "early"
   end
   self._waiters:wake_all_later()
@@ -191,7 +191,7 @@ end
 local function repeat_until_acked(self, response)
   local t1 = self.ua._t1
   local gap, passed, text = t1, 0, tostring(response)
-  self._unacked = response.cseq.number
+  self._unacked, self._came.ACK = response.cseq.number, nil
   local function again()
     passed = passed + gap
     if passed >= 64 * t1 then

@@ -37,9 +37,14 @@ end
 --- The caller's dialog, as a response with a To tag makes it.
 ---@param request table the INVITE
 ---@param response table
-function dialog.uac(request, response)
+---@param before? table the call's dialog so far, maybe this one while early
+function dialog.uac(request, response, before)
+  if not before or before.remote_tag ~= response.to.tag then
+    before = {}
+  end
   return setmetatable({
-    call_id = request.call_id, cseq = request.cseq.number,
+    call_id = request.call_id, cseq = before.cseq or request.cseq.number,
+    remote_cseq = before.remote_cseq,
     here = request.from, there = response.to,
     local_tag = request.from.tag, remote_tag = response.to.tag,
     target = contact_of(response) or request.uri,
