@@ -183,6 +183,26 @@ sip_peer.describe("register()", function()
     assert.same({ "contact: the registrar still lists our Contact", "contact" },
       { err, code })
   end)
+
+  for _, status in ipairs { 200, 403 } do
+    it("stays taken back when a refresh is answered by " .. status ..
+      " meanwhile", function()
+      open()
+      w.ua.on_unregistered = error
+      local flow = register(1, { refresh = true })
+      w:answer(w:take "REGISTER", 200,
+        { "Contact: " .. w.ua.contact .. ";expires=0" })
+      w:finish(flow)
+      local refresh = w:take "REGISTER"
+      flow = w:go(function() return w.ua:unregister() end)
+      local m = w:take "REGISTER"
+      w:answer(refresh, status, { "Contact: " .. w.ua.contact .. ";expires=9" })
+      bound(m)
+      assert.equal(200, w:finish(flow).status)
+      assert.is_false(w.ua.registered)
+      assert.is_false(w.ua._refresh)
+    end)
+  end
 end)
 
 sip_peer.describe("a challenge", function()

@@ -190,7 +190,7 @@ function ua.new(connection, given)
     _t1 = checked.t1 or 0.5, _patience = checked.patience or 5,
     _inbox = inbox.new(endpoint.loop, checked.patience or 5),
     _register_id = sip.call_id(), _register_tag = sip.tag(),
-    _register_cseq = 0, _refresh = false,
+    _register_cseq = 0, _refresh = false, _withdrawn = 0,
   }, Meta)
   table.insert(endpoint.uas, self)
   return self
@@ -360,8 +360,9 @@ local function refresh_later(self, expires, given, granted)
   self._refresh = self._endpoint:timer(math.max(granted * 0.8, 0.1), function()
     self._refresh = false
     self._endpoint.loop:spawn(function()
+      local withdrawn = self._withdrawn
       local _, err, code, info = self:register(expires, given)
-      if code then
+      if code and withdrawn == self._withdrawn then
         self.registered = false
         if self.on_unregistered then
           self.on_unregistered(err, code, info)
@@ -392,10 +393,13 @@ function UserAgent:register(expires, given)
   if type(expires) ~= "number" or expires < 1 or expires % 1 ~= 0 then
     raise("register(): expires must be a number of seconds, from 1")
   end
+  local withdrawn = self._withdrawn
   local response, granted, code, info = register(self, expires, given)
-  self.registered = response ~= nil
-  if response and given.refresh then
-    refresh_later(self, expires, given, granted)
+  if withdrawn == self._withdrawn then -- no unregister() meanwhile
+    self.registered = response ~= nil
+    if response and given.refresh then
+      refresh_later(self, expires, given, granted)
+    end
   end
   return response, granted, code, info
 end
@@ -409,6 +413,7 @@ end
 ---@return table|nil info
 function UserAgent:unregister(given)
   stop_refreshing(self)
+  self._withdrawn = self._withdrawn + 1
   local response, err, code, info = send_register(self, 0, given or {})
   if not response then
     return nil, err, code, info
