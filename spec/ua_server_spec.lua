@@ -93,6 +93,8 @@ sip_peer.describe("a request that comes", function()
     open { supported = { "path" } }
     w:request("MESSAGE", { "Require: path, 100rel", "Require: timer" })
     assert.same({ "100rel, timer" }, w:take(420).headers.unsupported)
+    w:request("MESSAGE", { "Require: a\0b" })
+    assert.same({ "a?b" }, w:take(420).headers.unsupported)
     w:request("MESSAGE", { "Require: PATH" })
     w:reply(w:receive(), 200)
     w:take(200)

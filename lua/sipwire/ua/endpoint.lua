@@ -174,7 +174,7 @@ local function unsupported(ua, request)
   local missing = {}
   for _, option in ipairs(request.require or {}) do
     if not ua._supports[option:lower()] then
-      missing[#missing + 1] = option
+      missing[#missing + 1] = option:gsub("%c", "?")
     end
   end
   return missing[1] and table.concat(missing, ", ")
