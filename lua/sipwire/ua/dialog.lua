@@ -43,7 +43,8 @@ function dialog.uac(request, response, before)
     before = {}
   end
   return setmetatable({
-    call_id = request.call_id, cseq = before.cseq or request.cseq.number,
+    call_id = request.call_id,
+    cseq = math.max(request.cseq.number, before.cseq or 0),
     remote_cseq = before.remote_cseq,
     here = request.from, there = response.to,
     local_tag = request.from.tag, remote_tag = response.to.tag,
