@@ -165,6 +165,33 @@ sip_peer.describe("a request", function()
       assert.equal(200 + i, w:finish(flow).status)
     end
   end)
+
+  it("fails when there is no room and the peer reads nothing", function()
+    open()
+    local endpoint, t, limit = w.ua._endpoint, w.c.transport, 1
+    endpoint.backlog_limit = 10000
+    endpoint.transport = setmetatable({ stats = function()
+      return { queue = limit }
+    end, send = function(_, text)
+      if limit > 0 or #text > 5000 then
+        return nil, "queue_full: no room", "queue_full"
+      end
+      return t:send(text)
+    end }, { __index = t })
+    local flows = {}
+    for i, size in ipairs { 10, 6000, 20, 6000 } do
+      flows[i] = ask("MESSAGE", { body = ("x"):rep(size) })
+    end
+    local _, err, code = w:finish(flows[4])
+    assert.same({ "queue_full: the peer does not read", "queue_full" },
+      { err, code })
+    limit = 0 -- now it does; one is more than ever fits
+    for _, i in ipairs { 1, 3 } do
+      w:answer(w:take "MESSAGE", 200)
+      assert.equal(200, w:finish(flows[i]).status)
+    end
+    endpoint.transport = t
+  end)
 end)
 
 sip_peer.describe("an INVITE", function()

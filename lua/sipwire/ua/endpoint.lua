@@ -12,6 +12,7 @@ local Endpoint = {}
 Endpoint.__index = Endpoint
 
 local RETRY_MS = 10 -- when the send queue was full
+local BACKLOG = 2 ^ 26 -- bytes: a peer may ask on and read no answer
 
 local unpack = table.unpack or unpack
 
@@ -25,18 +26,35 @@ local function revive(self)
   end
 end
 
+local function new_backlog()
+  return { first = 1, last = 0, bytes = 0 }
+end
+
 local function flush(self)
   self.flushing = nil
-  while self.backlog[1] do
-    local ok, _, code = self.transport:send(self.backlog[1])
-    if not ok and code == "queue_full" then
+  local t, backlog = self.transport, self.backlog
+  while backlog.first <= backlog.last do
+    local text = backlog[backlog.first]
+    local ok, _, code = t:send(text)
+    if not ok and code == "queue_full" and t:stats().queue > 0 then
       self.flushing = self.loop:_timer(RETRY_MS, function()
         flush(self)
       end)
       return
     end
-    table.remove(self.backlog, 1)
+    backlog[backlog.first] = nil
+    backlog.first, backlog.bytes = backlog.first + 1, backlog.bytes - #text
   end
+end
+
+local function keep(self, text)
+  local backlog = self.backlog
+  if backlog.bytes + #text > self.backlog_limit then
+    return nil, "queue_full: the peer does not read", "queue_full", {}
+  end
+  backlog.last, backlog.bytes = backlog.last + 1, backlog.bytes + #text
+  backlog[backlog.last] = text
+  return true
 end
 
 --- Sends a message, later if the send queue is full.
@@ -49,16 +67,15 @@ function Endpoint:send(text)
   if t._disposed then
     return nil, "disposed: the transport was disposed", "disposed", {}
   elseif self.flushing then
-    self.backlog[#self.backlog + 1] = text
-    return true
+    return keep(self, text)
   end
   local ok, err, code = t:send(text)
   if ok then
     return true
   elseif code == "queue_full" and t:stats().queue > 0 then
-    self.backlog[1] = text
+    local kept, why, kind, info = keep(self, text)
     flush(self)
-    return true
+    return kept, why, kind, info
   elseif code == "state" and self.ended then
     return nil, unpack(self.ended)
   end
@@ -289,7 +306,7 @@ local function finish(self, err, code, info)
   err = err or "closed: the connection was closed here"
   code, info = code or "closed", info or {}
   self.ended = { err, code, info }
-  self.backlog = {}
+  self.backlog = new_backlog()
   if self.flushing then
     self.flushing:stop()
     self.flushing = nil
@@ -349,7 +366,8 @@ local function of(connection)
   local self = t._endpoint
   if not self then
     self = setmetatable({ transport = t, loop = t.loop, host = sip.host(),
-      uas = {}, clients = {}, servers = {}, calls = {}, backlog = {},
+      uas = {}, clients = {}, servers = {}, calls = {},
+      backlog = new_backlog(), backlog_limit = BACKLOG,
       merged = setmetatable({}, { __mode = "v" }) }, Endpoint)
     t._endpoint = self
     attach(self, connection)
