@@ -188,9 +188,9 @@ sip_peer.describe("an INVITE that comes", function()
         assert.same({ "1 CANCEL" }, m.headers.cseq)
         local gone = w:take(487)
         assert.same({ "1 INVITE" }, gone.headers.cseq)
+        assert.equal(tag_of(m), tag_of(gone))
         if ringing then
-          assert.same({ tag_of(ring), tag_of(ring) },
-            { tag_of(m), tag_of(gone) })
+          assert.equal(tag_of(ring), tag_of(gone))
           assert.equal("CANCEL", w:finish(flow).method)
           local _, err, code = w:finish(w:call(call, "wait", "BYE"))
           assert.same({ "ended: the caller gave up (CANCEL)", "ended" },

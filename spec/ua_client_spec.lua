@@ -216,6 +216,17 @@ sip_peer.describe("an INVITE", function()
     assert.equal("confirmed", call.state)
   end)
 
+  it("has the last hundred responses kept", function()
+    open()
+    local call, m = invite()
+    for i = 1, 150 do w:answer(m, 180, { reason = "r" .. i }) end
+    w:answer(m, 181)
+    w:finish(wait(call, 181))
+    assert.equal(100, #call._responses)
+    w:answer(m, 180, { reason = "r" })
+    assert.equal("r", w:finish(wait(call, 180)).reason)
+  end)
+
   it("is waited for as long as told", function()
     open()
     local call, request = invite()

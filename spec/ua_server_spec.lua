@@ -137,6 +137,10 @@ sip_peer.describe("a request that comes", function()
     run_until(function() return #seen == 2 end)
     assert.matches("^syntax: ", seen[2])
     w:nothing()
+    w:send("OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/WS p;branch=z9hG4bK1\r\n" ..
+      "Call-ID: 1\r\nTo: <sip:x>\r\nCSeq: 1 OPTIONS\r\n\r\n")
+    assert.matches("branch=z9hG4bK1", w:take(400).headers.via[1])
+    assert.equal(3, #seen)
   end)
 
   it("that can be read and not be answered in a call is refused", function()

@@ -6,8 +6,9 @@ local dialog = require "sipwire.ua.dialog"
 local exchange = require "sipwire.ua.exchange"
 local inbox = require "sipwire.ua.inbox"
 local raise = require "sipwire.raise"
-local sip = require "sipwire.sip"
 local waiting = require "sipwire.waiting"
+
+local MAX_RESPONSES = 100 -- that are kept for wait()
 
 --- A call, made by ua:invite() or by answering an INVITE.
 ---@class sipwire.ua.Call
@@ -127,6 +128,16 @@ local function on_success(self, response)
   end
 end
 
+-- The peer may ring as often as it likes.
+local function keep_response(self, response)
+  local list = self._responses
+  list[#list + 1] = response
+  if #list > MAX_RESPONSES then
+    table.remove(list, 1)
+    self._seen = math.max(self._seen - 1, 0)
+  end
+end
+
 function Call:_on_response(response, request)
   local status = response.status
   self.invite = request
@@ -137,7 +148,7 @@ function Call:_on_response(response, request)
     return
   end
   self.status, self.response = status, response
-  self._responses[#self._responses + 1] = response
+  keep_response(self, response)
   if status >= 300 then
     self._final = response
     finish(self, status_error(response))
@@ -504,7 +515,7 @@ end
 
 --- The call of an INVITE that came.
 local function incoming(ua, req)
-  local tag = sip.tag()
+  local tag = req._transaction.tag
   local self = new(ua, false, req.message, tag)
   self._dialog = dialog.uas(req.message, tag)
   self._invited = req

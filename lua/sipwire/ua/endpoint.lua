@@ -159,10 +159,6 @@ local function stray(self, message, why)
   end
 end
 
-local function is_whole(message)
-  return message.via and message.via[1] and message.from and message.to and
-    message.cseq and message.call_id
-end
 
 -- Without a transaction, as nothing is remembered.
 local function answer(self, request, status, to_tag)
@@ -176,7 +172,7 @@ local function on_cancel(self, request)
   end
   local req = server.req
   local call = req and req.call
-  answer(self, request, 200, call and call._local_tag)
+  answer(self, request, 200, server.tag)
   if not req or req.answered or req.cancelled then
     return
   elseif call and call.state == "early" then
@@ -271,16 +267,22 @@ end
 -- Of these more messages will be made.
 local makes_dialog = { INVITE = true, UPDATE = true }
 
+local function problem_of(message)
+  if not (message.via and message.via[1] and message.from and message.to and
+    message.cseq and message.call_id) then
+    return "a header field is missing or malformed"
+  end
+  return makes_dialog[message.cseq.method] and dialog.problem(message)
+end
+
 local function on_message(self, text)
   local message, err = sip.parse(text)
   if not message then
     return stray(self, text, err)
-  elseif not is_whole(message) then
-    return stray(self, text, "syntax: a header field is missing or malformed")
   end
-  local problem = makes_dialog[message.cseq.method] and dialog.problem(message)
+  local problem = problem_of(message)
   if problem then
-    if message.is_request and message.method ~= "ACK" then
+    if message.is_request and message.method ~= "ACK" and message.via then
       answer(self, message, 400)
     end
     stray(self, text, "syntax: " .. problem)

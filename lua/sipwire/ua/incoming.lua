@@ -47,9 +47,9 @@ local refreshes = { INVITE = true, UPDATE = true, SUBSCRIBE = true,
 
 local function build(self, status, given)
   local method = self.message.method
-  local call = self.call
   local fields = { headers = given.headers, body = given.body,
-    content_type = given.content_type, to_tag = call and call._local_tag }
+    content_type = given.content_type,
+    to_tag = status > 100 and self._transaction.tag or nil }
   if given.body and not given.content_type then
     fields.content_type = method == "INVITE" and "application/sdp"
       or "text/plain"

@@ -207,15 +207,15 @@ end
 local Server = {}
 Server.__index = Server
 
---- Makes the transaction of a request that came. An INVITE that gets no answer
---- within 200 ms gets a 100.
+--- Makes the transaction of a request that came; `tag` is for To in all its
+--- responses. An INVITE that gets no answer within 200 ms gets a 100.
 ---@param endpoint table
 ---@param request table
 ---@param t1 number seconds
 function transaction.server(endpoint, request, t1)
   local self = setmetatable({
     endpoint = endpoint, request = request, t1 = t1,
-    key = transaction.request_key(request),
+    key = transaction.request_key(request), tag = sip.tag(),
     is_invite = request.method == "INVITE", state = "proceeding",
   }, Server)
   endpoint.servers[self.key] = self
