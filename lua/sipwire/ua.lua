@@ -342,8 +342,7 @@ local function register(self, expires, given)
   if not response then
     return nil, err, code, info
   elseif response.status ~= 200 then
-    return nil, ("status: %d %s"):format(response.status, response.reason),
-      "status", { response = response }
+    return nil, exchange.status_error(response)
   end
   local contact = own_contact(self, response)
   if not contact then
@@ -418,8 +417,7 @@ function UserAgent:unregister(given)
   if not response then
     return nil, err, code, info
   elseif response.status ~= 200 then
-    return nil, ("status: %d %s"):format(response.status, response.reason),
-      "status", { response = response }
+    return nil, exchange.status_error(response)
   elseif own_contact(self, response) then
     return nil, "contact: the registrar still lists our Contact", "contact",
       { response = response }

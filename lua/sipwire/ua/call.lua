@@ -59,11 +59,6 @@ local function finish(self, err, code, info)
   self._waiters:wake_all_later()
 end
 
-local function status_error(response)
-  return ("status: %d %s"):format(response.status, response.reason), "status",
-    { response = response }
-end
-
 --- Ends it by something that is nobody's wish.
 function Call:_fail(err, code, info)
   if self.state ~= "ended" then
@@ -151,7 +146,7 @@ function Call:_on_response(response, request)
   keep_response(self, response)
   if status >= 300 then
     self._final = response
-    finish(self, status_error(response))
+    finish(self, exchange.status_error(response))
   elseif status >= 200 then
     self._final = response
     on_success(self, response)
@@ -239,7 +234,7 @@ function Call:_replied(req, response)
   if not self._is_caller and self.state == "early" then
     self.status, self.response = status, response
     if status >= 300 then
-      finish(self, status_error(response))
+      finish(self, exchange.status_error(response))
     elseif status >= 200 then
       self.state = "confirmed"
       linger(self, req._transaction)
@@ -322,7 +317,7 @@ local function ask(self, what, method, given, each)
   end, given.timeout, each)
   local status = response and response.status
   if status == 481 or status == 408 then
-    self:_fail(status_error(response))
+    self:_fail(exchange.status_error(response))
   elseif status and status < 300 and method == "UPDATE" then
     self._dialog:refresh(response)
   end
@@ -444,7 +439,7 @@ local function look_for_response(self, wanted)
     end
   end
   if self._final then
-    return { nil, status_error(self._final) }
+    return { nil, exchange.status_error(self._final) }
   end
   return self._end
 end

@@ -88,6 +88,15 @@ function Exchange:drop()
   self.transaction:terminate()
 end
 
+--- Another final response than was wanted, as an error.
+---@return string err
+---@return string code
+---@return table info
+function exchange.status_error(response)
+  return ("status: %d %s"):format(response.status, response.reason), "status",
+    { response = response }
+end
+
 --- The user of an exchange whose outcome nobody waits for.
 exchange.nobody = {
   _on_response = function() end,

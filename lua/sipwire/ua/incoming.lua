@@ -49,7 +49,7 @@ local function build(self, status, given)
   local method = self.message.method
   local fields = { headers = given.headers, body = given.body,
     content_type = given.content_type,
-    to_tag = status > 100 and self._transaction.tag or nil }
+    to_tag = self._transaction.tag }
   if given.body and not given.content_type then
     fields.content_type = method == "INVITE" and "application/sdp"
       or "text/plain"
