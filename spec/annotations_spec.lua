@@ -163,7 +163,8 @@ describe("annotations", function()
       local agent = sipwire.ua(t, { aor = "sip:a@b" })
       local request = sipwire.sip.request { method = "INVITE", uri = "sip:a@b",
         from = "sip:c@d" }
-      local req = require "sipwire.ua.incoming".new(agent, request)
+      local req = require "sipwire.ua.incoming".new(agent, request,
+        { tag = "x" })
       classes = { UserAgent = agent, Request = req,
         Call = agent:_incoming_call(req), Flow = sipwire.ua.flow(print) }
     end))
