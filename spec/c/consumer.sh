@@ -70,7 +70,7 @@ by_pkg_config() {
 by_cmake() {
   local out=$work/by-cmake
   rm -rf "$out"
-  "$cmake" -S "$work/src" -B "$out" -DCMAKE_C_COMPILER="$cc" \
+  "$cmake" -G Ninja -S "$work/src" -B "$out" -DCMAKE_C_COMPILER="$cc" \
     -DCMAKE_PREFIX_PATH="$prefix" && "$cmake" --build "$out" &&
     run "$out/sipwire" shared && run "$out/static" static
 }
