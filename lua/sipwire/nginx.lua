@@ -25,6 +25,7 @@ local CALLS_PER_TIMER = 1000
 local LEAVING_TIME = 0.8 -- seconds for closing handshakes
 local QUIET_TIME = 0.2   -- of these, when only disposed transports are left
 local RETRY_INTERVAL = 0.5
+local START_TIME = 0.1 -- a timer that has not begun by then was dropped
 local CHECK_INTERVAL = 0.2 -- where no code is cached
 
 --- nginx as a host of sipwire. Once this is loaded, sipwire's default loop is
@@ -111,9 +112,11 @@ end
 -- waits for something.
 local function call(loop, t, name, fn, ...)
   local worker = loop._worker
+  -- only the light thread that spawned one can wait for it
+  local ended = coroutine.running() == worker.thread and worker.ended or {}
   worker.calls = worker.calls + 1
-  spawn_thread(run_callback, worker.ended, loop, t, name, fn, ...)
-  reap(worker.ended)
+  spawn_thread(run_callback, ended, loop, t, name, fn, ...)
+  reap(ended)
   return true
 end
 
@@ -195,7 +198,10 @@ local function by_bridge(loop)
     end,
     rearm = function() bridge:rearm() end,
     ring = function() bridge:ring() end,
-    close = function() bridge:close() end,
+    close = function()
+      socket:close()
+      bridge:close()
+    end,
   }
 end
 
@@ -254,13 +260,22 @@ local function wait_for_end(life)
   repeat until life:wait(LONG)
 end
 
--- Returns true when the loop is to be closed, false when another timer is to
--- take over. Errors are such as no descriptors left.
-local function drive(worker)
-  local loop, waker = worker.loop, new_waker(worker)
-  worker.waker, worker.starting = waker, false
-  while loop._core do
+local function ring(worker)
+  if worker.waker then
+    worker.waker.ring()
+  end
+end
+
+local start
+
+-- Returns true when the loop is to be closed, false when another timer has
+-- taken over: nginx drops timers when too many run, so this goes on until then.
+-- Errors are such as no descriptors left.
+local function drive(worker, thread, waker)
+  local loop = worker.loop
+  while loop._core and worker.thread == thread do
     local left = LONG
+    worker.waker = waker
     Loop.step(loop, 0)
     reap(worker.ended)
     if worker.leaving or ngx.worker.exiting() then
@@ -269,49 +284,56 @@ local function drive(worker)
         return true
       end
     elseif worker.calls >= CALLS_PER_TIMER then
-      return false
+      worker.calls = 0
+      start(worker)
     end
     waker.rearm()
     if not waker.wait(left) then
       return true
     end
   end
-  return true
+  return worker.thread == thread
+end
+
+local function take_over(worker)
+  ring(worker) -- the one before may go
+  worker.waker, worker.patient_until = nil, 0
+  worker.calls, worker.ended = 0, {}
+  worker.thread, worker.life = coroutine.running(), assert(semaphore.new())
+  worker.loop._stepping = false -- as ngx.exit() in a callback left it
+  spawn_thread(wait_for_end, worker.life)
+  return worker.thread, worker.life
 end
 
 local function drive_once(worker)
-  local life = assert(semaphore.new())
-  worker.starting, worker.life = true, life
-  worker.calls, worker.ended = 0, {}
-  worker.loop._stepping = false -- as ngx.exit() in a callback left it
-  spawn_thread(wait_for_end, life)
-  local ok, over = pcall(drive, worker)
-  if worker.waker then
-    worker.waker.close()
-    worker.waker = nil
+  local thread, life = take_over(worker)
+  local ok, over = pcall(new_waker, worker)
+  if ok then
+    local waker = over
+    ok, over = pcall(drive, worker, thread, waker)
+    if worker.thread == thread then
+      worker.waker = nil
+    end
+    waker.close()
   end
   life:post(1)
   return ok, over
 end
 
-local start
-
 local function run(_, worker)
   if worker.users then
     ngx.ctx.sipwire_worker = worker -- it is not one of them
   end
-  repeat
-    local ok, over = drive_once(worker)
-    if not ok then
-      ngx.log(ngx.ERR, "sipwire: the loop cannot be driven: ", over)
-      over = ngx.worker.exiting()
-      if not over then
-        ngx.sleep(RETRY_INTERVAL)
-      end
-    elseif not over and start(worker) then
-      return
-    end
-  until over
+  local ok, over = drive_once(worker)
+  while not ok and not ngx.worker.exiting() do
+    ngx.log(ngx.ERR, "sipwire: the loop cannot be driven: ", over)
+    worker.patient_until = ngx.now() + RETRY_INTERVAL + START_TIME
+    ngx.sleep(RETRY_INTERVAL)
+    ok, over = drive_once(worker)
+  end
+  if ok and not over then
+    return
+  end
   worker.over = true
   if worker.native then
     worker.native.finish()
@@ -320,15 +342,8 @@ local function run(_, worker)
 end
 
 function start(worker)
-  local ok, err = ngx.timer.at(0, run, worker)
-  worker.starting = ok and true or false
-  return ok, err
-end
-
-local function ring(worker)
-  if worker.waker then
-    worker.waker.ring()
-  end
+  worker.patient_until = ngx.now() + START_TIME
+  return ngx.timer.at(0, run, worker)
 end
 
 -- nginx ends timers early when the worker is to leave, however long they are
@@ -403,7 +418,8 @@ local function new_worker()
   local first = core.bridge_first(ngx.config.subsystem == "http" and 0 or 1)
   stays = stays or first or ngx.get_phase() == "init_worker"
   local loop = loops.new { on_error = log_error, on_log = log_line }
-  local worker = { loop = loop, pid = ngx.worker.pid(), calls = 0, ended = {} }
+  local worker = { loop = loop, pid = ngx.worker.pid(), calls = 0, ended = {},
+    life = assert(semaphore.new()) }
   loop._calls_wait, loop._worker, loop._call = true, worker, call
   loop._host = setmetatable({ worker = worker }, Host)
   for name, method in pairs(methods) do
@@ -450,9 +466,9 @@ function nginx.loop()
     end
     worker = new_worker()
     current = worker
-  elseif not worker.starting and worker.life:count() >= 0 then
-    ngx.log(ngx.ERR, "sipwire: the loop's light thread was ended, as ",
-      "ngx.exit() in a callback does; starting another")
+  elseif worker.life:count() >= 0 and ngx.now() >= worker.patient_until then
+    ngx.log(ngx.ERR, "sipwire: the loop's light thread is gone, as after ",
+      "ngx.exit() in a callback or with too many timers; starting another")
     start(worker)
   end
   if worker.users then
