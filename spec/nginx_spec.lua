@@ -259,6 +259,7 @@ for _, native in ipairs { false, true } do
       uv.kill(d.process.pid, "sigquit")
       wait(function() return not runs(worker) end, "the worker's end")
       assert(run.now() - begin < 1.2, run.now() - begin)
+      assert.is_nil(d.process.stderr:find "%[error%]")
     end)
 
     it("ends at once when it is told to: sigterm", function()

@@ -149,6 +149,9 @@ interpreted(disconnect_all)
 -- the user keep the loop alive, but not the worker.)
 local function leave(worker)
   local loop = worker.loop
+  if worker.alarm then
+    worker.alarm:stop()
+  end
   ngx.update_time()
   local now = ngx.now()
   worker.deadline = worker.deadline or now + LEAVING_TIME
@@ -165,7 +168,8 @@ local function leave(worker)
 end
 
 -- ---- What wakes the light thread that drives the loop ---------------------
--- wait(seconds): until woken or the time is over; false: for the last time.
+-- wait(): until woken, without a limit, as nginx logs those that it reaches;
+-- returns false for the last time.
 -- rearm(): to be woken by the loop again. ring(): wakes it now. close()
 
 local function connect(bridge, address, token)
@@ -190,9 +194,9 @@ end
 local function by_bridge(loop)
   local bridge, address, token = core.bridge_new(loop._core)
   local socket = connect(bridge, address, token)
+  socket:settimeouts(1000, 1000, LONG * 1000)
   return {
-    wait = function(seconds)
-      socket:settimeouts(1000, 1000, math.ceil(seconds * 1000))
+    wait = function()
       local _, err = socket:receiveany(64)
       return not err or err == "timeout" -- or worker_shutdown_timeout ended it
     end,
@@ -224,8 +228,8 @@ local function by_nginx(loop)
   end
   watches[#watches + 1] = { watch, sema }
   return {
-    wait = function(seconds)
-      local ok, err = sema:wait(seconds)
+    wait = function()
+      local ok, err = sema:wait(LONG)
       return ok or err == "timeout"
     end,
     rearm = function() assert(watch:rearm(), "nginx takes no descriptor") end,
@@ -274,21 +278,21 @@ local start
 local function drive(worker, thread, waker)
   local loop = worker.loop
   while loop._core and worker.thread == thread do
-    local left = LONG
     worker.waker = waker
     Loop.step(loop, 0)
     reap(worker.ended)
     if worker.leaving or ngx.worker.exiting() then
-      left = loop._core and leave(worker) or 0
+      local left = loop._core and leave(worker) or 0
       if left == 0 then
         return true
       end
+      worker.alarm = loop:_timer(math.ceil(left * 1000), function() end)
     elseif worker.calls >= CALLS_PER_TIMER then
       worker.calls = 0
       start(worker)
     end
     waker.rearm()
-    if not waker.wait(left) then
+    if not waker.wait() then
       return true
     end
   end
