@@ -350,9 +350,12 @@ function start(worker)
   return ngx.timer.at(0, run, worker)
 end
 
+local watch_later
+
 -- nginx ends timers early when the worker is to leave, however long they are
--- meant to last. Where no code is cached, each request has a Lua state of its own that
--- lives as long as its timers: there this looks whether the request has ended.
+-- meant to last. Where no code is cached, each request has a Lua state of its
+-- own that lives as long as its timers: there this looks whether the request
+-- has ended.
 local function watch(premature, worker)
   if worker.over then
     return
@@ -366,8 +369,12 @@ local function watch(premature, worker)
     ring(worker)
   end
   if not premature then
-    ngx.timer.at(worker.users and CHECK_INTERVAL or LONG, watch, worker)
+    watch_later(worker)
   end
+end
+
+function watch_later(worker)
+  return ngx.timer.at(worker.users and CHECK_INTERVAL or LONG, watch, worker)
 end
 
 -- ---- The worker's loop ----------------------------------------------------
@@ -434,7 +441,7 @@ local function new_worker()
   end
   local ok, err = start(worker)
   if ok then
-    ok, err = ngx.timer.at(worker.users and CHECK_INTERVAL or LONG, watch, worker)
+    ok, err = watch_later(worker)
   end
   if not ok then
     Loop.close(loop)
