@@ -85,6 +85,16 @@ describe("it_async", function()
   it("fails when its time is over", fails("sipwire.sleep(60)", 0.05,
     "the spec did not end within 0.05 s"))
 
+  it("lets its body close the loop", passes [[
+    local server = specs.server {}
+    local c = assert(sipwire.open { server = server.url })
+    assert(c.transport.loop:close())]])
+
+  it("fails when a callback closes the loop under it", fails([[
+    local t = sipwire.new { server = "ws://127.0.0.1:1" }
+    sipwire.timer(0, function() t.loop:close() end)
+    sipwire.sleep(60)]], nil, "closed before the spec ended"))
+
   it("leaves nothing to the next spec, and what is older alone", function()
     local results, out = busted(head .. [[
       local loop = require "sipwire.loop".default()

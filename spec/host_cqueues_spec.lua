@@ -157,6 +157,27 @@ end	true
     controller:wrap(function() cqueues.sleep(0.01) loop:close() end)
     print((controller:loop()))]]))
 
+  it("wakes those who wait when their loop is closed", prints([[
+closed: the loop was closed
+true
+nil	disposed: the transport was disposed
+]], [[
+    local loop, server = attach(controller), listen()
+    local c, message, err
+    controller:wrap(function()
+      c = assert(sipwire.open { server = server.url })
+      message, err = c:receive()
+    end)
+    controller:wrap(function() sipwire.sleep(600) end)
+    controller:wrap(function()
+      while not c do cqueues.sleep(0.001) end
+      cqueues.sleep(0.01)
+      loop:close()
+    end)
+    print((select(2, controller:loop()):match "closed: .*"))
+    print((controller:loop()))
+    print(message, err)]]))
+
   it("takes controllers and loops only, a loop once", prints([[
 controller must be one of cqueues.new()
 loop must be a sipwire loop, not number

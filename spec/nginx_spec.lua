@@ -205,6 +205,13 @@ for _, native in ipairs { false, true } do
     it("asks on_request before it lets a client in, however long", function()
       local d = nginx()
       assert.are.equal("403 TEXT 500", (d:get "/listen"))
+      assert.is_nil(d.process.stderr:find "cannot be driven")
+    end)
+
+    it("goes on where no other timer may take over", function()
+      local d = nginx { http = "lua_max_running_timers 4;" }
+      assert.are.equal("true", (d:get "/crowd?tasks=3"))
+      assert(d.process.stderr:find "timers are not enough")
     end)
 
     it("survives ngx.exit() in a callback", function()
@@ -252,6 +259,7 @@ for _, native in ipairs { false, true } do
       uv.kill(d.process.pid, "sigquit")
       wait(function() return not runs(worker) end, "the worker's end")
       assert(run.now() - begin < 1.2, run.now() - begin)
+      assert.is_nil(d.process.stderr:find "%[error%]")
     end)
 
     it("ends at once when it is told to: sigterm", function()
@@ -361,6 +369,15 @@ describe("sipwire in nginx #slow", function()
     local server = peer()
     assert.are.equal("text", (d:get("/echo?text=text&server=" .. server:url())))
     assert(d.process.stderr:find "the loop cannot be driven: [^\n]*none")
+  end)
+
+  it("begins though nginx dropped its first timer", function()
+    local d, server = start { http = "lua_max_running_timers 2;" }, peer()
+    assert(d:get("/occupy?timers=2"):find "^sipwire.loop")
+    assert(d.process.stderr:find "timers are not enough")
+    local begin = run.now()
+    wait(function() return run.now() - begin > 0.2 end, "a while")
+    assert.are.equal("text", (d:get("/echo?text=text&server=" .. server:url())))
   end)
 
   it("waits nowhere where nginx cannot", function()

@@ -357,7 +357,7 @@ local function clean(loop, before)
   if loop._deferred ~= before.deferred then -- its timer was stopped
     loop._deferred = nil
   end
-  for _ = 1, 5 do
+  for _ = 1, loop._core and 5 or 0 do
     loop:step(0)
   end
 end
@@ -392,12 +392,14 @@ local function play(loop, fn, limit)
     done = true
   end)
   loop:timer(limit, function() late = true end)
-  while not (done or failed or late) do
+  while loop._core and not (done or failed or late) do
     loop:step()
   end
   loop.on_error = on_error
   if failed then
     return true, err
+  elseif not done and not loop._core then
+    return true, "the default loop was closed before the spec ended"
   elseif not done then
     return true, ("the spec did not end within %g s"):format(limit)
   end

@@ -4,6 +4,7 @@
 
 local cqueues = require "cqueues"
 local condition = require "cqueues.condition"
+local interpreted = require "sipwire.interpreted"
 local loops = require "sipwire.loop"
 local raise = require "sipwire.raise"
 local task = require "sipwire.task"
@@ -13,9 +14,10 @@ local unpack = table.unpack or unpack
 --- sipwire in cqueues, and so in lua-http.
 local module = {}
 
--- Loops by controller, pumps by coroutine.
+-- Loops by controller, pumps by coroutine, those that have waited.
 local attached = setmetatable({}, { __mode = "kv" })
 local pumps = setmetatable({}, { __mode = "k" })
+local waiters = setmetatable({}, { __mode = "k" })
 
 -- ---- What the loop tells its host ----------------------------------------
 
@@ -56,11 +58,18 @@ function Host:update(alive)
   end
 end
 
--- cqueues must forget a descriptor before it is closed.
+-- cqueues must forget a descriptor before it is closed. Nothing else would wake
+-- those that wait for a timer of the loop.
 function Host:close()
   cqueues.cancel(self.fd)
   self:update(false)
+  for waiter in pairs(waiters) do
+    if waiter.loop == self.loop then
+      waiter.resumed:signal()
+    end
+  end
 end
+interpreted(Host.close)
 
 -- ---- What waits in a coroutine of cqueues ----------------------------------
 
@@ -68,8 +77,12 @@ local Waiter = {}
 Waiter.__index = Waiter
 
 function Waiter:wait()
+  waiters[self] = true
   while not self.values do
     self.resumed:wait()
+    if not self.values and not self.loop._core then
+      raise("closed: the loop was closed")
+    end
   end
   local values = self.values
   self.values = nil

@@ -25,6 +25,7 @@ local CALLS_PER_TIMER = 1000
 local LEAVING_TIME = 0.8 -- seconds for closing handshakes
 local QUIET_TIME = 0.2   -- of these, when only disposed transports are left
 local RETRY_INTERVAL = 0.5
+local START_TIME = 0.1 -- a timer that has not begun by then was dropped
 local CHECK_INTERVAL = 0.2 -- where no code is cached
 
 --- nginx as a host of sipwire. Once this is loaded, sipwire's default loop is
@@ -111,9 +112,11 @@ end
 -- waits for something.
 local function call(loop, t, name, fn, ...)
   local worker = loop._worker
+  -- only the light thread that spawned one can wait for it
+  local ended = coroutine.running() == worker.thread and worker.ended or {}
   worker.calls = worker.calls + 1
-  spawn_thread(run_callback, worker.ended, loop, t, name, fn, ...)
-  reap(worker.ended)
+  spawn_thread(run_callback, ended, loop, t, name, fn, ...)
+  reap(ended)
   return true
 end
 
@@ -146,6 +149,9 @@ interpreted(disconnect_all)
 -- the user keep the loop alive, but not the worker.)
 local function leave(worker)
   local loop = worker.loop
+  if worker.alarm then
+    worker.alarm:stop()
+  end
   ngx.update_time()
   local now = ngx.now()
   worker.deadline = worker.deadline or now + LEAVING_TIME
@@ -162,7 +168,8 @@ local function leave(worker)
 end
 
 -- ---- What wakes the light thread that drives the loop ---------------------
--- wait(seconds): until woken or the time is over; false: for the last time.
+-- wait(): until woken, without a limit, as nginx logs those that it reaches;
+-- returns false for the last time.
 -- rearm(): to be woken by the loop again. ring(): wakes it now. close()
 
 local function connect(bridge, address, token)
@@ -187,15 +194,18 @@ end
 local function by_bridge(loop)
   local bridge, address, token = core.bridge_new(loop._core)
   local socket = connect(bridge, address, token)
+  socket:settimeouts(1000, 1000, LONG * 1000)
   return {
-    wait = function(seconds)
-      socket:settimeouts(1000, 1000, math.ceil(seconds * 1000))
+    wait = function()
       local _, err = socket:receiveany(64)
       return not err or err == "timeout" -- or worker_shutdown_timeout ended it
     end,
     rearm = function() bridge:rearm() end,
     ring = function() bridge:ring() end,
-    close = function() bridge:close() end,
+    close = function()
+      socket:close()
+      bridge:close()
+    end,
   }
 end
 
@@ -218,8 +228,8 @@ local function by_nginx(loop)
   end
   watches[#watches + 1] = { watch, sema }
   return {
-    wait = function(seconds)
-      local ok, err = sema:wait(seconds)
+    wait = function()
+      local ok, err = sema:wait(LONG)
       return ok or err == "timeout"
     end,
     rearm = function() assert(watch:rearm(), "nginx takes no descriptor") end,
@@ -254,64 +264,80 @@ local function wait_for_end(life)
   repeat until life:wait(LONG)
 end
 
--- Returns true when the loop is to be closed, false when another timer is to
--- take over. Errors are such as no descriptors left.
-local function drive(worker)
-  local loop, waker = worker.loop, new_waker(worker)
-  worker.waker, worker.starting = waker, false
-  while loop._core do
-    local left = LONG
+local function ring(worker)
+  if worker.waker then
+    worker.waker.ring()
+  end
+end
+
+local start
+
+-- Returns true when the loop is to be closed, false when another timer has
+-- taken over: nginx drops timers when too many run, so this goes on until then.
+-- Errors are such as no descriptors left.
+local function drive(worker, thread, waker)
+  local loop = worker.loop
+  while loop._core and worker.thread == thread do
+    worker.waker = waker
     Loop.step(loop, 0)
     reap(worker.ended)
     if worker.leaving or ngx.worker.exiting() then
-      left = loop._core and leave(worker) or 0
+      local left = loop._core and leave(worker) or 0
       if left == 0 then
         return true
       end
+      worker.alarm = loop:_timer(math.ceil(left * 1000), function() end)
     elseif worker.calls >= CALLS_PER_TIMER then
-      return false
+      worker.calls = 0
+      start(worker)
     end
     waker.rearm()
-    if not waker.wait(left) then
+    if not waker.wait() then
       return true
     end
   end
-  return true
+  return worker.thread == thread
+end
+
+local function take_over(worker)
+  ring(worker) -- the one before may go
+  worker.waker, worker.patient_until = nil, 0
+  worker.calls, worker.ended = 0, {}
+  worker.thread, worker.life = coroutine.running(), assert(semaphore.new())
+  worker.loop._stepping = false -- as ngx.exit() in a callback left it
+  spawn_thread(wait_for_end, worker.life)
+  return worker.thread, worker.life
 end
 
 local function drive_once(worker)
-  local life = assert(semaphore.new())
-  worker.starting, worker.life = true, life
-  worker.calls, worker.ended = 0, {}
-  worker.loop._stepping = false -- as ngx.exit() in a callback left it
-  spawn_thread(wait_for_end, life)
-  local ok, over = pcall(drive, worker)
-  if worker.waker then
-    worker.waker.close()
-    worker.waker = nil
+  local thread, life = take_over(worker)
+  local ok, over = pcall(new_waker, worker)
+  if ok then
+    local waker = over
+    ok, over = pcall(drive, worker, thread, waker)
+    if worker.thread == thread then
+      worker.waker = nil
+    end
+    waker.close()
   end
   life:post(1)
   return ok, over
 end
 
-local start
-
 local function run(_, worker)
   if worker.users then
     ngx.ctx.sipwire_worker = worker -- it is not one of them
   end
-  repeat
-    local ok, over = drive_once(worker)
-    if not ok then
-      ngx.log(ngx.ERR, "sipwire: the loop cannot be driven: ", over)
-      over = ngx.worker.exiting()
-      if not over then
-        ngx.sleep(RETRY_INTERVAL)
-      end
-    elseif not over and start(worker) then
-      return
-    end
-  until over
+  local ok, over = drive_once(worker)
+  while not ok and not ngx.worker.exiting() do
+    ngx.log(ngx.ERR, "sipwire: the loop cannot be driven: ", over)
+    worker.patient_until = ngx.now() + RETRY_INTERVAL + START_TIME
+    ngx.sleep(RETRY_INTERVAL)
+    ok, over = drive_once(worker)
+  end
+  if ok and not over then
+    return
+  end
   worker.over = true
   if worker.native then
     worker.native.finish()
@@ -320,20 +346,16 @@ local function run(_, worker)
 end
 
 function start(worker)
-  local ok, err = ngx.timer.at(0, run, worker)
-  worker.starting = ok and true or false
-  return ok, err
+  worker.patient_until = ngx.now() + START_TIME
+  return ngx.timer.at(0, run, worker)
 end
 
-local function ring(worker)
-  if worker.waker then
-    worker.waker.ring()
-  end
-end
+local watch_later
 
 -- nginx ends timers early when the worker is to leave, however long they are
--- meant to last. Where no code is cached, each request has a Lua state of its own that
--- lives as long as its timers: there this looks whether the request has ended.
+-- meant to last. Where no code is cached, each request has a Lua state of its
+-- own that lives as long as its timers: there this looks whether the request
+-- has ended.
 local function watch(premature, worker)
   if worker.over then
     return
@@ -347,8 +369,12 @@ local function watch(premature, worker)
     ring(worker)
   end
   if not premature then
-    ngx.timer.at(worker.users and CHECK_INTERVAL or LONG, watch, worker)
+    watch_later(worker)
   end
+end
+
+function watch_later(worker)
+  return ngx.timer.at(worker.users and CHECK_INTERVAL or LONG, watch, worker)
 end
 
 -- ---- The worker's loop ----------------------------------------------------
@@ -403,7 +429,8 @@ local function new_worker()
   local first = core.bridge_first(ngx.config.subsystem == "http" and 0 or 1)
   stays = stays or first or ngx.get_phase() == "init_worker"
   local loop = loops.new { on_error = log_error, on_log = log_line }
-  local worker = { loop = loop, pid = ngx.worker.pid(), calls = 0, ended = {} }
+  local worker = { loop = loop, pid = ngx.worker.pid(), calls = 0, ended = {},
+    life = assert(semaphore.new()) }
   loop._calls_wait, loop._worker, loop._call = true, worker, call
   loop._host = setmetatable({ worker = worker }, Host)
   for name, method in pairs(methods) do
@@ -414,7 +441,7 @@ local function new_worker()
   end
   local ok, err = start(worker)
   if ok then
-    ok, err = ngx.timer.at(worker.users and CHECK_INTERVAL or LONG, watch, worker)
+    ok, err = watch_later(worker)
   end
   if not ok then
     Loop.close(loop)
@@ -450,9 +477,9 @@ function nginx.loop()
     end
     worker = new_worker()
     current = worker
-  elseif not worker.starting and worker.life:count() >= 0 then
-    ngx.log(ngx.ERR, "sipwire: the loop's light thread was ended, as ",
-      "ngx.exit() in a callback does; starting another")
+  elseif worker.life:count() >= 0 and ngx.now() >= worker.patient_until then
+    ngx.log(ngx.ERR, "sipwire: the loop's light thread is gone, as after ",
+      "ngx.exit() in a callback or with too many timers; starting another")
     start(worker)
   end
   if worker.users then

@@ -195,7 +195,8 @@ function app.exit(args)
   return app.echo { server = args.server, text = "alive" }
 end
 
--- A listener whose answer to a client takes its time.
+-- A listener whose answer to a client takes its time, as its callback for a
+-- connection does.
 function app.listen()
   local listener = assert(sipwire.listen {
     on_request = function(request)
@@ -205,6 +206,7 @@ function app.listen()
     end,
     on_connection = function(t)
       t.on_message = function(_, text) t:send(text:upper()) end
+      ngx.sleep(0.001)
     end,
   })
   local lines = {}
@@ -234,6 +236,35 @@ function app.churn(args)
   end
   collectgarbage()
   return tostring(ngx.worker.pid())
+end
+
+-- More callbacks than one timer of nginx drives, one of which waits, while
+-- tasks run in all other timers that nginx allows.
+function app.crowd(args)
+  for _ = 1, tonumber(args.tasks) do
+    sipwire.spawn(function() sipwire.sleep(60) end)
+  end
+  sipwire.timer(0, function() ngx.sleep(60) end)
+  local done, left = semaphore.new(), 1500
+  local function again()
+    left = left - 1
+    if left == 0 then
+      done:post(1)
+    else
+      sipwire.timer(0, again)
+    end
+  end
+  again()
+  return tostring(done:wait(3))
+end
+
+-- All timers that nginx allows are taken for a while.
+function app.occupy(args)
+  for _ = 1, tonumber(args.timers) do
+    ngx.timer.at(0, function() ngx.sleep(0.1) end)
+  end
+  ngx.sleep(0.001)
+  return tostring(nginx.loop())
 end
 
 function app.refused()
