@@ -96,8 +96,8 @@ http {
   access_log off;
   client_body_temp_path DIR; proxy_temp_path DIR; fastcgi_temp_path DIR;
   uwsgi_temp_path DIR; scgi_temp_path DIR;
-  lua_package_path "ROOT/lua/?.lua;ROOT/?.lua;%s;FOLDER/share/lua/5.1/?.lua;;";
-  lua_package_cpath "BUILD/lua/lua5.1/?.so;;";
+  lua_package_path "ROOT/lua/?.lua;%s;ROOT/share/lua/5.1/?.lua;;";
+  lua_package_cpath "ROOT/lua5.1/?.so;;";
   %s
 }
 ]]
@@ -105,6 +105,22 @@ http {
 -- Unpacked there by install.sh, as Debian's package conflicts with luajit.
 function M.openresty_folder()
   return os.getenv "SIPWIRE_NGINX_LUA" or helper.root .. "/build/nginx-lua/usr"
+end
+
+-- Workers are nobody, and this folder may be in that of root: they get a copy
+-- of what they load.
+local copy
+
+local function readable_by_all()
+  if copy then return copy end
+  copy = helper.tmpdir()
+  assert(require "luv".fs_chmod(copy, 493)) -- 755
+  local build = os.getenv "SIPWIRE_BUILD" or helper.root .. "/build/dev"
+  local code, _, err = process.run { "cp", "-r", helper.root .. "/lua",
+    helper.root .. "/examples", build .. "/lua/lua5.1",
+    M.openresty_folder() .. "/share", copy, limit = 20 }
+  assert(code == 0, err)
+  return copy
 end
 
 local started = {}
@@ -155,8 +171,7 @@ function M.openresty(config, options)
   assert(uv.fs_chmod(d.dir, 493)) -- 755: the workers read files there
   local text = openresty:format(root and "user nobody nogroup;" or "",
     options.workers or 1, options.main or "", options.lua_path or "", config)
-  text = text:gsub("FOLDER", folder):gsub("ROOT", helper.root)
-    :gsub("BUILD", os.getenv "SIPWIRE_BUILD" or helper.root .. "/build/dev")
+  text = text:gsub("FOLDER", folder):gsub("ROOT", readable_by_all())
   write(d, options.files or {})
   write(d, { ["nginx.conf"] = text })
   local variables = { LD_LIBRARY_PATH = folder .. "/lib/x86_64-linux-gnu" }

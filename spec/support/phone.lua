@@ -114,7 +114,8 @@ function M.statistic(k, name)
 end
 
 function M.knows(k, address)
-  return k:rpc("ws.dump"):find(":" .. address .. " ", 1, true) ~= nil
+  local port = address:match ":%d+$" -- IPv6 addresses have several spellings
+  return k:rpc("ws.dump"):find(port .. " ", 1, true) ~= nil
 end
 
 return M

@@ -5,8 +5,8 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
 const require = createRequire(import.meta.url);
-const { LoggerFactory } = require("sip.js/lib/core/index.js");
-const { Parser } = require("sip.js/lib/core/messages/parser.js");
+const { LoggerFactory, Parser } =
+  await import(require.resolve("sip.js/lib/core/index.js"));
 const jssip = require("jssip/lib/Parser.js");
 
 const factory = new LoggerFactory();

@@ -15,8 +15,8 @@ import { createInterface } from "node:readline";
 const modules = process.env.SIPWIRE_NODE_MODULES;
 const require = createRequire(modules ? `${modules}/x.js` : import.meta.url);
 const jssip = require("jssip/lib/Parser.js");
-const sipjs = require("sip.js/lib/core/messages/parser.js").Parser;
-const { LoggerFactory } = require("sip.js/lib/core/index.js");
+const { Parser: sipjs, LoggerFactory } =
+  await import(require.resolve("sip.js/lib/core/index.js"));
 
 const factory = new LoggerFactory();
 factory.builtinEnabled = false;

@@ -154,7 +154,15 @@ function sendParts(ws, payload, parts) {
 const commands = {
   CLOSE: (ws, [code, ...reason]) =>
     code ? ws.close(Number(code), reason.join(" ")) : ws.close(),
-  TERMINATE: (ws) => (ws._socket._parent ?? ws._socket).resetAndDestroy(),
+  TERMINATE: ({ _socket: socket }) => {
+    const parent = socket._parent ?? socket;
+    let told = false;
+    socket.once("close", () => { told = true; });
+    parent.once("close", () => setImmediate(() => {
+      if (!told) socket.emit("close"); // of TLS; node 18 forgets it
+    }));
+    parent.resetAndDestroy();
+  },
   FIN: (ws) => ws._socket.end(),
   TEXT: (ws, [n]) => ws.send(Buffer.alloc(Number(n), letters),
     { binary: false }),
