@@ -67,6 +67,11 @@ local function wait(condition, what, limit)
   return run.wait(condition, limit or 5, what)
 end
 
+-- Waits for a line in nginx's log.
+local function logs(d, pattern)
+  wait(function() return d.process.stderr:find(pattern) end, pattern)
+end
+
 local function read(path)
   local file = io.open(path)
   local text = file and file:read "*a"
@@ -196,10 +201,7 @@ for _, native in ipairs { false, true } do
     it("tells errors of callbacks to nginx's log and goes on", function()
       local d, server = nginx(), peer()
       assert.are.equal("true", (d:get("/fail?server=" .. server:url())))
-      wait(function()
-        return d.process.stderr:find("sipwire: error in on_message of .-" ..
-          "an error of the spec")
-      end, "a line in the log")
+      logs(d, "sipwire: error in on_message of .-an error of the spec")
     end)
 
     it("asks on_request before it lets a client in, however long", function()
@@ -211,7 +213,7 @@ for _, native in ipairs { false, true } do
     it("goes on where no other timer may take over", function()
       local d = nginx { http = "lua_max_running_timers 4;" }
       assert.are.equal("true", (d:get "/crowd?tasks=3"))
-      assert(d.process.stderr:find "timers are not enough")
+      logs(d, "timers are not enough")
     end)
 
     it("survives ngx.exit() in a callback", function()
@@ -368,13 +370,13 @@ describe("sipwire in nginx #slow", function()
     local d = with_bridge 'if calls < 3 then error "none" end return bridge_new(loop)'
     local server = peer()
     assert.are.equal("text", (d:get("/echo?text=text&server=" .. server:url())))
-    assert(d.process.stderr:find "the loop cannot be driven: [^\n]*none")
+    logs(d, "the loop cannot be driven: [^\n]*none")
   end)
 
   it("begins though nginx dropped its first timer", function()
     local d, server = start { http = "lua_max_running_timers 2;" }, peer()
     assert(d:get("/occupy?timers=2"):find "^sipwire.loop")
-    assert(d.process.stderr:find "timers are not enough")
+    logs(d, "timers are not enough")
     local begin = run.now()
     wait(function() return run.now() - begin > 0.2 end, "a while")
     assert.are.equal("text", (d:get("/echo?text=text&server=" .. server:url())))

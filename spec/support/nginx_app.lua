@@ -189,9 +189,13 @@ end
 
 function app.exit(args)
   local t = sipwire.new { server = args.server }
-  t.on_connect = function() ngx.exit(0) end
+  local called
+  t.on_connect = function()
+    called = true
+    ngx.exit(0)
+  end
   t:connect()
-  ngx.sleep(0.05)
+  repeat ngx.sleep(0.05) until called
   return app.echo { server = args.server, text = "alive" }
 end
 
