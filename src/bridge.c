@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hash.h"
 #include "random.h"
 #include "sipwire.h"
 
@@ -192,8 +193,7 @@ static bool token_new(struct sipwire_bridge *bridge) {
   memset(&random, 0, sizeof random);
   if (!sw_random_bytes(&random, bytes, sizeof bytes))
     return false;
-  for (size_t i = 0; i < TOKEN; i++)
-    snprintf(bridge->token + 2 * i, 3, "%02x", bytes[i]);
+  sw_hex(bytes, sizeof bytes, bridge->token);
   return true;
 }
 

@@ -251,8 +251,8 @@ local function check(given, spec, prefix)
 end
 interpreted(check)
 
--- Checks other tables by other kinds.
-options.check = check
+-- Check other tables by other kinds.
+options.check, options.is_type = check, is_type
 
 local tls_spec = {
   ca_file = text, ca_path = text, cert_file = text, key_file = text,

@@ -56,41 +56,28 @@ local ua = {}
 
 -- ---- Making one -----------------------------------------------------------
 
-local function text(value, name)
+local function text(value)
   if type(value) ~= "string" or value:find "[%c]" then
-    raise("option '%s' must be a string without control characters", name)
-  end
-  return value
-end
-
-local function list(value, name)
-  if type(value) ~= "table" then
-    raise("option '%s' must be a table, not %s", name, type(value))
+    return nil, "must be a string without control characters"
   end
   return value
 end
 
 local function seconds(least, most)
-  return function(value, name)
+  return function(value)
     if type(value) ~= "number" or not (value >= least and value <= most) then
-      raise("option '%s' must be %g to %d", name, least, most)
+      return nil, ("must be %g to %d"):format(least, most)
     end
     return value
   end
 end
 
-local function uri(value, name)
-  local parsed, err = sip.uri(text(value, name))
-  if not parsed then
-    raise("option '%s': %s", name, err)
-  end
-  return parsed
-end
+local list = options.is_type "table"
 
 local kinds = {
-  aor = uri, display_name = text, username = text, password = text,
-  ha1 = function(value) return value end,
-  contact = uri, registrar = uri, route = list, headers = list,
+  aor = text, display_name = text, username = text, password = text,
+  ha1 = function(value) return value end, -- digest.lua checks it
+  contact = text, registrar = text, route = list, headers = list,
   supported = list, t1 = seconds(0.001, 60), patience = seconds(0, 604800),
 }
 
@@ -98,14 +85,12 @@ local function check(given)
   if type(given) ~= "table" then
     raise("the options must be a table, not %s", type(given))
   end
-  local checked = {}
-  for name, value in pairs(given) do
-    local kind = kinds[name]
-    if not kind then
-      raise("unknown option '%s'%s", tostring(name),
-        options.suggest(name, kinds))
+  local checked = options.check(given, kinds, "")
+  for _, name in ipairs { "aor", "contact", "registrar" } do
+    if checked[name] then
+      local parsed, err = sip.uri(checked[name])
+      checked[name] = parsed or raise("option '%s': %s", name, err)
     end
-    checked[name] = kind(value, name)
   end
   if not checked.aor then
     raise "option 'aor' is required"
@@ -115,7 +100,6 @@ local function check(given)
   end
   return checked
 end
-require "sipwire.interpreted"(check)
 
 local function set_of(names)
   local set = {}

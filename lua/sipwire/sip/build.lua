@@ -96,12 +96,7 @@ local function integer(least, most)
   end
 end
 
-local function any_bytes(value)
-  if type(value) ~= "string" then
-    return nil, "must be a string, not " .. type(value)
-  end
-  return value
-end
+local any_bytes, of_table = options.is_type "string", options.is_type "table"
 
 -- What was read is used as it was forgiven, but must not go beyond its place.
 local function uri(value)
@@ -166,13 +161,6 @@ local function addresses(value)
     list[i] = result
   end
   return list
-end
-
-local function of_table(value)
-  if type(value) ~= "table" then
-    return nil, "must be a table, not " .. type(value)
-  end
-  return value
 end
 
 -- ---- Headers ----------------------------------------------------------------
@@ -250,12 +238,7 @@ local request_spec = {
 local via_spec = { transport = token, host = word, branch = token }
 local response_spec = { headers = of_table, body = any_bytes,
   content_type = text, contact = address, to_tag = token }
-local parse_spec = { strict = function(value)
-  if type(value) ~= "boolean" then
-    return nil, "must be a boolean, not " .. type(value)
-  end
-  return value
-end }
+local parse_spec = { strict = options.is_type "boolean" }
 
 -- By class, for the spec that compares them with the annotations.
 build.known = {
