@@ -47,6 +47,7 @@ struct sw_stream {
   int fd;
   int error, sys_errno; /* why it ends */
   bool queued, failed, killed, destroyed, dialing, orphan;
+  bool stale;   /* its handle was left behind by libwebsockets */
   bool blocked; /* waiting for the socket to take more */
   bool finishing, finished, paused;
 };
@@ -310,19 +311,21 @@ static void on_close(struct sw_stream *stream) {
 }
 
 /* An errno that is gone was fetched by libwebsockets, which looks for it only
-   when the socket had become writable: a peer that accepted and reset. */
+   when the socket had become writable: a peer that accepted and reset.  It may
+   have closed the socket then, and forgets to close the handle. */
 static void on_connect_error(struct sw_stream *stream, struct lws *wsi) {
   int fd = lws_get_socket_fd(wsi);
   int number = socket_errno(fd);
-  if (!number && fd >= 0 && !stream->dialing)
+  if (!number && !stream->dialing)
     number = ECONNRESET;
+  stream->stale = fd < 0;
   note(stream, number ? sw_error_of_errno(number) : SIPWIRE_EUNREACHABLE,
        number);
   stream->fd = -1;
 }
 
 static void on_destroy(struct sw_stream *stream, struct lws *wsi) {
-  if (stream->dialing)
+  if (stream->dialing || stream->stale)
     uv_walk(&stream->loop->uv, sweep_stale, wsi);
   stream->wsi = NULL;
   stream->fd = -1;

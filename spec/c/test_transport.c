@@ -6,6 +6,8 @@
 #include "host.h"
 
 #include <netdb.h>
+#include <poll.h>
+#include <sys/syscall.h>
 
 /* ---- A name with several addresses ------------------------------------- */
 
@@ -26,6 +28,20 @@ int __wrap_getaddrinfo(const char *host, const char *service,
       !(status = __real_getaddrinfo(localhost[1], service, hints, &second)))
     (*list)->ai_next = second; /* glibc frees them one by one */
   return status;
+}
+
+/* ---- A reset that arrives when its socket is known to be writable ------ */
+
+static int resetter = -1; /* a listening socket */
+
+__attribute__((visibility("default"))) int
+getsockopt(int fd, int level, int name, void *value, socklen_t *size) {
+  if (level == SOL_SOCKET && name == SO_ERROR && resetter >= 0) {
+    struct pollfd poll_fd = {fd, POLLIN, 0};
+    raw_reset(accept(resetter, NULL, NULL));
+    poll(&poll_fd, 1, LIMIT_MS);
+  }
+  return (int)syscall(SYS_getsockopt, fd, level, name, value, size);
 }
 
 /* ---- The usual couple -------------------------------------------------- */
@@ -203,6 +219,31 @@ static void nobody_listens(void) {
   refused_at("127.0.0.1");
   refused_at("[::1]");
   refused_at("localhost");
+}
+
+static void a_reset_at_the_last_moment_is_told_as_one(void) {
+  struct sockaddr_in address = {.sin_family = AF_INET};
+  socklen_t size = sizeof address;
+  couple_open(&plain);
+  address.sin_port = htons(sipwire_listener_port(listener.listener));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  party_free(&listener);
+  turns(5);
+  resetter = raw_socket();
+  int on = 1;
+  setsockopt(resetter, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  CHECK_INT(bind(resetter, (struct sockaddr *)&address, size), 0);
+  CHECK_INT(listen(resetter, 1), 0);
+  CHECK_INT(sipwire_transport_connect(client.transport, 1), 0);
+  RUN_UNTIL(client.done[1]);
+  CHECK_STR(client.seen, "Disconnected>Connecting\n"
+                         "Connecting>Disconnected reset in tcp\n"
+                         "connect 1 reset in tcp\n");
+  close(resetter);
+  resetter = -1;
+  turns(5);
+  CHECK(!sipwire_loop_alive(hosts[0].loop));
+  couple_close();
 }
 
 static void an_unknown_name_is_a_dns_error(void) {
@@ -869,6 +910,7 @@ int main(void) {
   TEST(whole_conversations_by_every_way);
   TEST(a_client_is_served_by_whichever_address_answers);
   TEST(nobody_listens);
+  TEST(a_reset_at_the_last_moment_is_told_as_one);
   TEST(an_unknown_name_is_a_dns_error);
   TEST(a_stranger_s_certificate_is_refused);
   TEST(a_silent_address_has_the_time_that_is_left);
