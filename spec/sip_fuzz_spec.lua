@@ -18,6 +18,19 @@ local fields = { "is_request", "method", "uri", "status", "reason", "version",
 local lists = { "via", "contact", "route", "record_route", "path",
   "service_route", "p_asserted_identity", "www_authenticate", "authorization" }
 
+-- What a value is, in text.
+local function shown(value)
+  if type(value) ~= "table" or getmetatable(value) then
+    return tostring(value)
+  end
+  local parts = {}
+  for name, part in pairs(value) do
+    parts[#parts + 1] = tostring(name) .. "=" .. shown(part)
+  end
+  table.sort(parts)
+  return "{" .. table.concat(parts, ";") .. "}"
+end
+
 -- Everything that can be read in it.
 local function read_all(m)
   local seen = {}
@@ -26,7 +39,13 @@ local function read_all(m)
   end
   for _, name in ipairs(lists) do
     for _, element in ipairs(m[name] or {}) do
+      local branch, tag = element.branch, element.tag
       assert(type(element.params) == "table" and tostring(element))
+      if name == "via" then
+        assert(branch == element.params.branch, "another branch")
+      elseif not name:find "auth" then
+        assert(tag == element.params.tag, "another tag")
+      end
       if name ~= "via" and not name:find "auth" then
         assert(element.star or element.uri.scheme, "address without a URI")
       end
@@ -61,6 +80,14 @@ local function exercise(text)
   if m.is_request then
     assert(sip.parse(tostring(m:response(400))).status == 400)
   end
+  -- Found by searches or by the index of its lines: the same.
+  local indexed = sip.parse(text)
+  indexed:each()
+  for name, value in pairs(read_all(indexed)) do
+    assert(shown(value) == shown(seen[name]), "another " .. name)
+    seen[name] = nil
+  end
+  assert(not next(seen), "more without the index")
   -- Rewritten, it says the same.
   local again = sip.parse(tostring(sip.parse(text):set("X-Added", "1")))
   assert(again and again:get "X-Added" == "1", "lost by a change")

@@ -1,15 +1,15 @@
 -- SPDX-License-Identifier: MIT
 -- Changes of messages, and their text afterwards.
 
+local layout = require "sipwire.sip.layout"
 local messages = require "sipwire.sip.message"
 local names = require "sipwire.sip.names"
 local raise = require "sipwire.raise"
 local scan = require "sipwire.sip.scan"
 
 local find = string.find
-local canonical, forget, seek = messages.canonical, messages.forget,
-  messages.seek
-local name_of, value_of = messages.name_of, messages.value_of
+local canonical, forget = messages.canonical, messages.forget
+local seek = layout.seek
 local Message = messages.Message
 
 local change = {}
@@ -41,60 +41,60 @@ local function checked(name, value)
 end
 
 local function insert(self, i, id, name, value)
-  table.insert(self.ids, i, id)
-  table.insert(self.spelled, i, name)
-  table.insert(self.values, i, value)
-  self.count = self.count + 1
+  local index = self.index
+  table.insert(index.ids, i, id)
+  table.insert(index.spelled, i, name)
+  table.insert(index.values, i, value)
+  index.count = index.count + 1
   forget(self, id)
 end
 
 -- Removes the fields of that name, from number `from` on.
 local function drop(self, id, from)
+  local index = self.index
+  local ids, spelled, values = index.ids, index.spelled, index.values
   local kept = from - 1
-  for i = from, self.count do
-    local keep = self.ids[i] ~= id
-    if keep then
+  for i = from, index.count do
+    if ids[i] ~= id then
       kept = kept + 1
-      self.ids[kept], self.spelled[kept], self.values[kept] =
-        self.ids[i], self.spelled[i], self.values[i]
+      ids[kept], spelled[kept], values[kept] = ids[i], spelled[i], values[i]
     end
   end
-  for i = self.count, kept + 1, -1 do
-    self.ids[i], self.spelled[i], self.values[i] = nil, nil, nil
+  for i = index.count, kept + 1, -1 do
+    ids[i], spelled[i], values[i] = nil, nil, nil
   end
-  self.count = kept
+  index.count = kept
   forget(self, id)
 end
 
 local function replace(self, id, name, value)
-  local i = seek(self, id, 1)
+  local i = seek(self, id, 0)
   if i then
     drop(self, id, i + 1)
-    self.values[i] = value
+    self.index.values[i] = value
   else
-    insert(self, self.count + 1, id, name, value)
+    insert(self, self.index.count + 1, id, name, value)
   end
 end
 
 local function put_length(self)
   replace(self, "content-length", "Content-Length",
-    ("%d"):format(#self.content))
+    ("%d"):format(#self.body))
 end
 
 -- Before a change: all is cut out, the text counts no more.
 local function loosen(self)
   if self.text then
-    self.content = self.body
-    local spelled, cut = {}, {}
-    for i = 1, self.count do
-      spelled[i], cut[i] = name_of(self, i), value_of(self, i)
+    local index = layout.index(self)
+    local spelled, values = {}, {}
+    for i = 1, index.count do
+      spelled[i], values[i] = layout.name(self, i), layout.value(self, i)
     end
-    self.spelled, self.values = spelled, cut
-    for i = #self.ids, self.count + 1, -1 do
-      self.ids[i] = nil
-    end
-    self.text = nil
-    if seek(self, "content-length", 1) then
+    local _ = self.body -- is in `fields` from now on
+    self.index = { count = index.count, ids = index.ids, spelled = spelled,
+      values = values }
+    self.text = false
+    if seek(self, "content-length", 0) then
       put_length(self)
     end
   end
@@ -127,9 +127,9 @@ function Message:add(name, value)
   local id, text = checked(name, value)
   not_length(id, "added")
   loosen(self)
-  local at = self.count + 1
-  for i = self.count, 1, -1 do
-    if self.ids[i] == id then
+  local ids, at = self.index.ids, self.index.count + 1
+  for i = at - 1, 1, -1 do
+    if ids[i] == id then
       at = i + 1
       break
     end
@@ -155,7 +155,7 @@ end
 ---@return sipwire.sip.Message self
 function Message:remove(name)
   local id = canonical(name)
-  if seek(self, id, 1) then
+  if seek(self, id, 0) then
     loosen(self)
     drop(self, id, 1)
   end
@@ -180,7 +180,6 @@ function Message:set_body(text, content_type)
   elseif content_type then
     replace(self, "content-type", "Content-Type", content_type)
   end
-  self.content = text
   self.fields.body = text
   put_length(self)
   return self
@@ -198,24 +197,26 @@ function Message:__tostring()
   if self.text then
     return self.text
   end
-  local lines = { start_of(self) }
-  for i = 1, self.count do
-    lines[i + 1] = self.spelled[i] .. ": " .. self.values[i]
+  local lines, index = { start_of(self) }, self.index
+  for i = 1, index.count do
+    lines[i + 1] = index.spelled[i] .. ": " .. index.values[i]
   end
-  lines[#lines + 1] = "\r\n" .. self.content
+  lines[#lines + 1] = "\r\n" .. self.body
   return table.concat(lines, "\r\n")
 end
 
 -- A message from its start line's fields, header fields { name, value } and a
 -- body; all of it checked before.
 function change.make(start, uri_text, headers, body)
-  local self = { fields = start, uri_text = uri_text, content = body,
-    count = #headers, ids = {}, spelled = {}, values = {}, text = nil }
+  local ids, spelled, values = {}, {}, {}
   for i, field in ipairs(headers) do
-    self.ids[i] = names.canonical(field[1])
-    self.spelled[i], self.values[i] = field[1], field[2]
+    ids[i], spelled[i], values[i] = names.canonical(field[1]), field[1],
+      field[2]
   end
-  return setmetatable(self, Message)
+  start.body = body
+  return setmetatable({ text = false, fields = start, uri_text = uri_text,
+    index = { count = #headers, ids = ids, spelled = spelled,
+    values = values } }, Message)
 end
 
 return change

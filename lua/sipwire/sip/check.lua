@@ -3,6 +3,7 @@
 -- parsing forgave (RFC 3261 section 25, RFC 4475). The way values are read is
 -- not followed here: the grammar is.
 
+local layout = require "sipwire.sip.layout"
 local names = require "sipwire.sip.names"
 local scan = require "sipwire.sip.scan"
 local uris = require "sipwire.sip.uri"
@@ -303,15 +304,15 @@ local function shown(text)
 end
 
 local function start_line(self, report)
-  local at, fields = self.start_at, self.fields
+  local at, start = self.start_at, self.fields
   local line = sub(self.text, at, self.start_last)
-  if fields.version ~= "SIP/2.0" then
-    report:add("version", at, nil, "version is %s", fields.version)
+  if start.version ~= "SIP/2.0" then
+    report:add("version", at, nil, "version is %s", start.version)
   end
-  if fields.is_request then
+  if start.is_request then
     local wrong = uris.problem(self.uri_text)
-    if line:upper() ~= (fields.method .. " " .. self.uri_text .. " " ..
-      fields.version):upper() then
+    if line:upper() ~= (start.method .. " " .. self.uri_text .. " " ..
+      start.version):upper() then
       report:add("start_line", at, nil, "start line has stray blanks")
     end
     if wrong then
@@ -323,15 +324,15 @@ local function start_line(self, report)
     if not find(line, "^[Ss][Ii][Pp]/%d+%.%d+ %d%d%d ") then
       report:add("start_line", at, nil, "start line has stray blanks")
     end
-    if fields.status > 699 then
+    if start.status > 699 then
       report:add("start_line", at, nil, "status %d is of no class",
-        fields.status)
+        start.status)
     end
   end
 end
 
 -- What concerns lines and characters, not what they say.
-local function lines(self, report)
+local function lines(self, index, report)
   local head = sub(self.text, 1, self.body_at - 1)
   if not find(head, "\n\r?\n$") then
     report:add("header", #head, nil, "no blank line ends the header fields")
@@ -351,23 +352,23 @@ local function lines(self, report)
   if self.start_at > 1 then
     report:add("header", 1, true, "empty lines stand before the start line")
   end
-  for _, position in ipairs(self.odd) do
+  for _, position in ipairs(index.odd) do
     report:add("header", position, nil, "line '%s' is no header field",
       shown(match(self.text, "^[^\r\n]*", position)))
   end
 end
 
--- Values are looked at as parse.lua sees them: unfolded, without blanks around.
-local function header_fields(self, report, value_of)
+-- Values are looked at unfolded, without blanks around.
+local function header_fields(self, index, report)
   local seen = {}
-  for i = 1, self.count do
-    local id, position = self.ids[i], self.colons[i] + 1
-    local name = names.written[id] or shown(id)
-    local value, kind = value_of(self, i), kinds[id]
+  for i = 1, index.count do
+    local id, position = index.ids[i], index.colons[i] + 1
+    local name, spelled = names.written[id] or shown(id), index.spelled[i]
+    local value, kind = layout.value(self, i), kinds[id]
     local why = kind and kind(value)
-    if self.spelled[i] and not scan.is_token(self.spelled[i]) then
+    if spelled and not scan.is_token(spelled) then
       report:add("header", position, nil, "'%s' is no name of a header field",
-        shown(self.spelled[i]))
+        shown(spelled))
     elseif why then
       report:add("value", position, nil, "%s %s: %s", name, why, shown(value))
     end
@@ -412,13 +413,12 @@ end
 
 local check = { address = contact }
 
--- A list of { code, text, position, note = true if it is no error }. value_of
--- is message.lua's.
-function check.message(self, value_of)
-  local report = setmetatable({}, Report)
+-- A list of { code, text, position, note = true if it is no error }.
+function check.message(self)
+  local report, index = setmetatable({}, Report), layout.index(self)
   start_line(self, report)
-  lines(self, report)
-  relations(self, report, header_fields(self, report, value_of))
+  lines(self, index, report)
+  relations(self, report, header_fields(self, index, report))
   return report
 end
 

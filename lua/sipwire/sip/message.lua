@@ -1,13 +1,11 @@
 -- SPDX-License-Identifier: MIT
 -- Messages: where their header fields are and what these say.
 --
--- Design notes. Reading notes where lines end and colons are, in three arrays:
--- searches for single characters are what Lua is fast at. Values are cut out
--- and read when they are first asked for, and kept in `fields`. The first change
--- (change.lua) cuts out all values; from then on the arrays of names and values
--- are the message.
+-- Design notes. Where the header fields are is layout.lua's business. What one
+-- says is read when it is first asked for, and kept in `fields`.
 
 local check = require "sipwire.sip.check"
+local layout = require "sipwire.sip.layout"
 local names = require "sipwire.sip.names"
 local raise = require "sipwire.raise"
 local scan = require "sipwire.sip.scan"
@@ -16,12 +14,12 @@ local values = require "sipwire.sip.values"
 
 local byte, find, match, sub = string.byte, string.find, string.match,
   string.sub
-local known, written = names.known, names.written
+local seek, value_of = layout.seek, layout.value
 local setmetatable = setmetatable
 
 local messages = {}
 
-local TAB, CR, SPACE = 9, 13, 32
+local CR, SPACE = 13, 32
 
 --- A request or a response. Its fields can only be read; each is read from the
 --- text when it is first asked for. A header field that is not there, or makes
@@ -67,130 +65,27 @@ local TAB, CR, SPACE = 9, 13, 32
 ---@field accept? string[]
 local Message = {}
 
--- ---- Where things are -------------------------------------------------------
-
--- Most messages have nothing unusual.
-local nothing = {}
-
-local function note(self, what, i, value)
-  if self[what] == nothing then
-    self[what] = {}
-  end
-  self[what][i] = value
-end
-
--- What to make of a line that does not begin with one of the common names, as
--- field number `count` + 1. Returns the field's name in lower case, if it is
--- one; or extends the field before, if that goes on here; or makes a note.
-local function odd_line(self, count, at, colon, stop, length)
-  local text = self.text
-  local first = byte(text, at)
-  if first == SPACE or first == TAB then
-    if self.stops[count] == at - length then
-      self.stops[count] = stop
-      return nil
-    end
-  elseif colon < stop then
-    local name = match(text, "^([^%s:]+)[ \t]*:", at)
-    if name then
-      local id = names.canonical(name)
-      if name ~= written[id] then
-        note(self, "spelled", count + 1, name)
-      end
-      return id
-    end
-  end
-  note(self, "odd", #self.odd + 1, at)
-end
-
--- Finds the header fields, beginning at `at`, and the body. Lines end with
--- `line_end`.
-local function index(self, at, line_end)
-  local text = self.text
-  local beyond, length = #text + 1, #line_end
-  local ids, colons, stops = self.ids, self.colons, self.stops
-  local count, colon = 0, at - 1
-  while at < beyond do
-    local stop = find(text, line_end, at, true) or beyond
-    if colon < at then
-      colon = find(text, ":", at, true) or beyond
-    end
-    local name = colon < stop and sub(text, at, colon - 1)
-    local id = known[name]
-    if id then
-      count = count + 1
-      if written[id] ~= name then
-        note(self, "spelled", count, name)
-      end
-      ids[count], colons[count], stops[count] = id, colon, stop
-    elseif stop == at or stop == at + 1 and byte(text, at) == CR then
-      self.body_at = stop + length
-      break
-    else
-      id = odd_line(self, count, at, colon, stop, length)
-      if id then
-        count = count + 1
-        ids[count], colons[count], stops[count] = id, colon, stop
-      end
-    end
-    at = stop + length
-  end
-  self.count = count
-end
-
--- The value of field `i`: without blanks around it, in one line. (What is no
--- line end here may be one for others.)
-local function value_of(self, i)
-  if self.values then
-    return self.values[i]
-  end
-  local text, from, stop = self.text, self.colons[i] + 1, self.stops[i]
-  local first, second = byte(text, from, from + 1)
-  if first == SPACE and (second or 0) > SPACE and
-    byte(text, stop - 1) > SPACE then
-    local value = sub(text, from + 1, stop - 1)
-    if find(value, "\n", 1, true) or find(value, "\r", 1, true) then
-      value = scan.unfold(value)
-    end
-    return value
-  end
-  return scan.trim(scan.unfold(sub(text, from, stop - 1)))
-end
-
--- The number of the first field of that name, from `i` on.
-local function seek(self, id, i)
-  local ids = self.ids
-  for at = i, self.count do
-    if ids[at] == id then
-      return at
-    end
-  end
-end
-
-local function name_of(self, i)
-  return self.spelled[i] or written[self.ids[i]]
-end
-
 -- ---- What they say ----------------------------------------------------------
 
 -- The first field of a name.
 local function single(id, read)
   return function(self)
-    local i = seek(self, id, 1)
-    return i and read(value_of(self, i))
+    local place = seek(self, id, 0)
+    return place and read(value_of(self, place))
   end
 end
 
 -- A list from all fields of a name; each may hold several elements, if `cut`.
 local function list(id, read, cut, angles)
   return function(self)
-    local i = seek(self, id, 1)
-    if not i then
+    local place = seek(self, id, 0)
+    if not place then
       return nil
     end
-    local value = value_of(self, i)
-    i = seek(self, id, i + 1)
-    if not i and value ~= "" and not (cut and find(value, ",", 1, true)) then
+    local value = value_of(self, place)
+    place = seek(self, id, place)
+    if not place and value ~= "" and
+      not (cut and find(value, ",", 1, true)) then
       return { (read(value)) }
     end
     local found = {}
@@ -199,8 +94,8 @@ local function list(id, read, cut, angles)
         { value }) do
         found[#found + 1] = read(element)
       end
-      value = i and value_of(self, i)
-      i = i and seek(self, id, i + 1)
+      value = place and value_of(self, place)
+      place = place and seek(self, id, place)
     end
     return found
   end
@@ -233,9 +128,6 @@ end
 
 -- What is more than Content-Length says is not the message's (section 18.3).
 function of_message.body(self)
-  if not self.text then
-    return self.content
-  end
   local text = sub(self.text, self.body_at)
   local length = self.content_length
   return length and sub(text, 1, length) or text
@@ -244,7 +136,7 @@ end
 function of_message.warnings(self)
   local texts = {}
   local message = self.text and self or messages.parse(tostring(self))
-  for i, problem in ipairs(check.message(message, value_of)) do
+  for i, problem in ipairs(check.message(message)) do
     texts[i] = problem.text
   end
   return texts
@@ -269,13 +161,6 @@ function Message:__newindex(key)
 end
 
 -- ---- Parsing ----------------------------------------------------------------
-
-local methods = {}
-for _, method in ipairs { "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS",
-  "REGISTER", "MESSAGE", "SUBSCRIBE", "NOTIFY", "INFO", "UPDATE", "PRACK",
-  "REFER", "PUBLISH" } do
-  methods[method] = true
-end
 
 -- A start line that is not quite right; nil if it is none. Returns the fields,
 -- and a request's URI as it is written.
@@ -318,7 +203,7 @@ local function start_line(text, last)
     local blank = find(text, " ", 1, true)
     local method = sub(text, 1, blank - 1)
     local uri = sub(text, blank + 1, last - 8)
-    if methods[method] and not find(uri, " ", 1, true) and uri ~= "" and
+    if names.methods[method] and not find(uri, " ", 1, true) and uri ~= "" and
       not find(uri, "\n", 1, true) then
       return { is_request = true, version = "SIP/2.0", method = method,
         via = nil, from = nil, to = nil, cseq = nil, call_id = nil,
@@ -351,18 +236,19 @@ function messages.parse(text)
     end
   end
   local self = { text = text, fields = start, uri_text = uri, start_at = at,
-    start_last = stop - 1, body_at = #text + 1, count = 0,
-    ids = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
-    colons = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
-    stops = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 },
-    values = false, spelled = nothing, odd = nothing, content = false }
-  index(self, stop + #line_end, line_end)
+    start_last = stop - 1, head = nil, body_at = nil, index = false }
+  if at == 1 and line_end == "\r\n" then
+    self.head, self.body_at = layout.plain(text, stop)
+  end
+  if not self.head then
+    layout.read_lines(self, stop + #line_end, line_end)
+  end
   return setmetatable(self, Message)
 end
 
 -- What is wrong: the first error, { code, text, position }, or nil.
 function messages.error(self)
-  for _, problem in ipairs(check.message(self, value_of)) do
+  for _, problem in ipairs(check.message(self)) do
     if not problem.note then
       return problem
     end
@@ -383,8 +269,8 @@ end
 ---@param name string in any case, or its one letter
 ---@return string|nil value
 function Message:get(name)
-  local i = seek(self, canonical(name), 1)
-  return i and value_of(self, i)
+  local place = seek(self, canonical(name), 0)
+  return place and value_of(self, place)
 end
 
 --- The values of all header fields of that name; they are not cut at commas.
@@ -392,10 +278,10 @@ end
 ---@return string[] values
 function Message:all(name)
   local found, id = {}, canonical(name)
-  local i = seek(self, id, 1)
-  while i do
-    found[#found + 1] = value_of(self, i)
-    i = seek(self, id, i + 1)
+  local place = seek(self, id, 0)
+  while place do
+    found[#found + 1] = value_of(self, place)
+    place = seek(self, id, place)
   end
   return found
 end
@@ -404,18 +290,17 @@ end
 --- value, the long name in lower case.
 ---@return fun(): string|nil, string, string
 function Message:each()
-  local i = 0
+  local index, i = layout.index(self), 0
   return function()
     i = i + 1
-    if i <= self.count then
-      return name_of(self, i), value_of(self, i), self.ids[i]
+    if i <= index.count then
+      return layout.name(self, i), value_of(self, i), index.ids[i]
     end
   end
 end
 
 messages.Message = Message
-messages.canonical, messages.seek, messages.name_of, messages.value_of =
-  canonical, seek, name_of, value_of
+messages.canonical = canonical
 
 -- Forgets what was read from the fields of that name.
 function messages.forget(self, id)

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Names of header fields: as they are compared, as they are written.
+-- Names of header fields, as they are compared and as they are written; common
+-- methods.
 
 local lower = string.lower
 
@@ -62,6 +63,14 @@ function names.canonical(name)
     id = known[id] or id
   end
   return id
+end
+
+-- Common methods, by themselves.
+names.methods = {}
+for _, method in ipairs { "INVITE", "ACK", "BYE", "CANCEL", "OPTIONS",
+  "REGISTER", "MESSAGE", "SUBSCRIBE", "NOTIFY", "INFO", "UPDATE", "PRACK",
+  "REFER", "PUBLISH" } do
+  names.methods[method] = method
 end
 
 return names

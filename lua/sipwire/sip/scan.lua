@@ -11,7 +11,8 @@ local scan = {}
 scan.TOKEN = "[%w%-%.!%%%*_%+`'~]"
 local ALL_TOKEN = "^" .. scan.TOKEN .. "+$"
 
-local QUOTE, COMMA, SEMICOLON, LESS, BACKSLASH = 34, 44, 59, 60, 92
+local SPACE, QUOTE, COMMA, SEMICOLON, LESS, EQUALS, BACKSLASH =
+  32, 34, 44, 59, 60, 61, 92
 
 function scan.is_token(text)
   return find(text, ALL_TOKEN) ~= nil
@@ -20,6 +21,9 @@ end
 -- Without blanks at both ends. ("%s*$", and "^%s*" before something that may
 -- fail, would try again at each blank.)
 function scan.trim(text)
+  if (byte(text) or 0) > SPACE and byte(text, -1) > SPACE then
+    return text
+  end
   local from = find(text, "%S")
   return from and match(text, "^.*%S", from) or ""
 end
@@ -74,11 +78,12 @@ local function plain_parameters(text, at)
   local params, size = {}, #text
   while at <= size do
     local name, value, next_at =
-      match(text, '^;([^;=%s",]+)=?([^;=%s",]*)()', at)
-    if value == "" and byte(text, next_at) == QUOTE then
+      match(text, "^;([%w+._-]+)=?([%w+._-]*)()", at)
+    if value == "" and byte(text, next_at) == QUOTE and
+      byte(text, next_at - 1) == EQUALS then
       value, next_at = match(text, '^"([^"\\]*)"()', next_at)
     end
-    if not value then
+    if not value or next_at <= size and byte(text, next_at) ~= SEMICOLON then
       return nil
     end
     name = common[name] or lower(name)
@@ -192,6 +197,30 @@ end
 -- A whole number of at most 15 digits, or nil.
 function scan.number(text)
   return #text <= 15 and find(text, "^%d+$") and tonumber(text) or nil
+end
+
+-- A parameter's value at `at`, if it is plain and the last thing before a
+-- semicolon or the end; else nil.
+if rawget(_G, "jit") then
+  -- LuaJIT compiles plain searches, but no patterns; nor many calls of one
+  -- function in a row
+  function scan.plain_value(text, at)
+    local value = sub(text, at, (find(text, ";", at, true) or #text + 1) - 1)
+    if value ~= "" and not find(value, "=", 1, true) and
+      not find(value, '"', 1, true) and not find(value, ",", 1, true) and
+      not find(value, " ", 1, true) and not find(value, "\t", 1, true) and
+      not find(value, "\v", 1, true) and not find(value, "\f", 1, true) and
+      not find(value, "\r", 1, true) and not find(value, "\n", 1, true) then
+      return value
+    end
+  end
+else
+  function scan.plain_value(text, at)
+    local value, stop = match(text, "^(%w+)()", at)
+    if value and (stop > #text or byte(text, stop) == SEMICOLON) then
+      return value
+    end
+  end
 end
 
 return scan

@@ -20,14 +20,13 @@ local uris = {}
 ---@field params table<string, string> by lower-case name; "" if without a value
 ---@field headers table<string, string> of sip and sips, by lower-case name
 ---@field number? string of tel, as written
-local Uri = {}
-Uri.__index = Uri
-Uri.__name = "sipwire.sip.Uri"
+local Uri = { __name = "sipwire.sip.Uri" }
 
 function Uri:__tostring()
   return self.text
 end
 
+local sip_schemes = { sip = true, sips = true }
 local schemes = { ["sip:"] = "sip", ["sips:"] = "sips", ["tel:"] = "tel" }
 
 -- The scheme in lower case and the position of its colon, or nil.
@@ -78,15 +77,15 @@ local function read_host(self, text)
   end
 end
 
--- What follows "sip:". The user part may have ";", "?" and "/", so the "@" is
--- looked for first.
+-- What follows "sip:", up to the parameters. The user part may have ";", "?"
+-- and "/", so the "@" is looked for first.
 local function read_sip(self, text, at)
-  local sign = find(text, "@", at, true)
+  local sign, colon = find(text, "@", at, true), find(text, ":", at, true)
   if sign then
-    local colon = find(text, ":", at, true)
     if colon and colon < sign then
       self.user = sub(text, at, colon - 1)
       self.password = sub(text, colon + 1, sign - 1)
+      colon = find(text, ":", sign, true)
     else
       self.user = sub(text, at, sign - 1)
     end
@@ -98,41 +97,48 @@ local function read_sip(self, text, at)
   if semicolon and semicolon > last then
     semicolon = nil
   end
-  read_host(self, sub(text, at, (semicolon or last + 1) - 1))
-  if semicolon then
-    self.params = scan.parameters(sub(text, semicolon, last), 1)
+  local host = sub(text, at, (semicolon or last + 1) - 1)
+  if colon then
+    read_host(self, host)
   else
-    self.params = {}
+    self.host = host
   end
-  self.headers = query and pairs_between(text, query + 1, "&", {}) or {}
+  self.semicolon, self.query = semicolon, query
+end
+
+-- What is not always needed is read when it is asked for.
+function Uri:__index(key)
+  local semicolon, query = rawget(self, "semicolon"), rawget(self, "query")
+  local value
+  if key == "params" then
+    value = semicolon and scan.parameters(sub(self.text, 1, (query or 0) - 1),
+      semicolon) or {}
+  elseif key == "headers" and sip_schemes[self.scheme] then
+    value = query and pairs_between(self.text, query + 1, "&", {}) or {}
+  end
+  self[key] = value
+  return value
 end
 
 -- A URI that may be wrong in anything but its scheme; nil if it has none.
 function uris.read(text)
-  -- most begin like this
-  local scheme, user, host, at =
-    match(text, "^(sips?):([^@:;?]+)@([^@:;?%[]+)()")
-  if scheme and
-    (at > #text or byte(text, at) == 59 and not find(text, "?", at, true)) then
-    return setmetatable({ text = text, scheme = scheme, user = user,
-      host = host, params = scan.parameters(text, at), headers = {} }, Uri)
+  local scheme, colon = "sip", 4
+  if sub(text, 1, 4) ~= "sip:" then
+    scheme, colon = scheme_of(text)
+    if not scheme then
+      return nil
+    end
   end
-  local colon
-  scheme, colon = scheme_of(text)
-  if not scheme then
-    return nil
-  end
-  local self = setmetatable({ text = text, scheme = scheme }, Uri)
-  if scheme == "sip" or scheme == "sips" then
+  local self = { text = text, scheme = scheme, user = nil, host = nil,
+    semicolon = nil, params = nil }
+  if sip_schemes[scheme] then
     read_sip(self, text, colon + 1)
   elseif scheme == "tel" then
     local semicolon = find(text, ";", 1, true) or #text + 1
     self.number = sub(text, colon + 1, semicolon - 1)
     self.params = pairs_between(text, semicolon + 1, ";", {})
-  else
-    self.params = {}
   end
-  return self
+  return setmetatable(self, Uri)
 end
 
 -- ---- What is wrong ----------------------------------------------------------
@@ -221,7 +227,7 @@ function uris.problem(text)
     return "has no scheme"
   elseif colon == #text then
     return "has nothing behind its scheme"
-  elseif scheme == "sip" or scheme == "sips" then
+  elseif sip_schemes[scheme] then
     return sip_problem(text, colon + 1)
   elseif scheme == "tel" then
     local number, rest = match(text, "^([^;]*)(.*)$", colon + 1)
@@ -323,7 +329,7 @@ end
 local function equal(a, b)
   if a.scheme ~= b.scheme then
     return false
-  elseif a.scheme == "sip" or a.scheme == "sips" then
+  elseif sip_schemes[a.scheme] then
     return same(a.user, b.user) and same(a.password, b.password) and
       same_lower(a.host, b.host) and a.port == b.port and
       both(params_match, a.params, b.params) and

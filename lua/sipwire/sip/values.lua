@@ -2,14 +2,17 @@
 -- Values of header fields, read: forgiving what can be understood; what is
 -- wrong with them is check.lua's business. nil: it makes no sense.
 
+local names = require "sipwire.sip.names"
 local scan = require "sipwire.sip.scan"
 local uris = require "sipwire.sip.uri"
 
-local byte, find, gsub, lower, match, sub = string.byte, string.find,
-  string.gsub, string.lower, string.match, string.sub
+local byte, find, format, lower, match, sub = string.byte, string.find,
+  string.format, string.lower, string.match, string.sub
 local number, parameters = scan.number, scan.parameters
 
 local values = {}
+
+local QUOTE, SLASH, COLON, SEMICOLON, BRACKET = 34, 47, 58, 59, 91
 
 -- ---- Via --------------------------------------------------------------------
 
@@ -31,28 +34,6 @@ local function text_of(self)
 end
 Via.__tostring = text_of
 
--- What is not always needed is read when it is asked for. `read` adds it all.
-local function reads_later(names, read)
-  local later = {}
-  for name in names:gmatch "%S+" do
-    later[name] = true
-  end
-  return function(self, key)
-    if later[key] and rawget(self, "params") == nil then
-      read(self)
-      return rawget(self, key)
-    end
-  end
-end
-
-Via.__index = reads_later("params branch received rport", function(self)
-  local params = parameters(self.text, self.at)
-  local rport = params.rport
-  self.params, self.branch, self.received = params, params.branch,
-    params.received
-  self.rport = rport and (number(rport) or rport == "" or nil)
-end)
-
 -- The parts of "SIP / 2.0 / WS host : port", and the position behind them.
 local function sent_by(text)
   local _, stop, protocol, version, transport = find(text,
@@ -72,20 +53,53 @@ local function sent_by(text)
     port and number(port)
 end
 
+local later = { protocol = true, version = true, host = true, port = true,
+  params = true, branch = true, received = true, rport = true }
+
+-- What is not always needed is read when it is asked for, all at once.
+function Via:__index(key)
+  if not later[key] or rawget(self, "params") then
+    return nil
+  end
+  local params, rport, at
+  at, self.protocol, self.version, self.transport, self.host, self.port =
+    sent_by(self.text)
+  params = parameters(self.text, at)
+  rport = params.rport
+  self.params, self.branch, self.received = params, params.branch,
+    params.received
+  self.rport = rport and (number(rport) or rport == "" or nil)
+  return rawget(self, key)
+end
+
+-- What most begin with.
+local plain_via = {}
+for transport in ("WS WSS UDP TCP TLS"):gmatch "%S+" do
+  plain_via["SIP/2.0/" .. transport .. " "] = transport
+end
+
+-- The branch, if it is the first parameter and plain.
+local function plain_branch(text, from)
+  local semicolon, quote = find(text, ";", from, true),
+    find(text, '"', from, true)
+  if semicolon and sub(text, semicolon, semicolon + 7) == ";branch=" and
+    not (quote and quote < semicolon) then
+    return scan.plain_value(text, semicolon + 8)
+  end
+end
+
 function values.via(text)
-  -- most begin like this
-  local transport, host, at, branch = match(text,
-    '^SIP/2%.0/(%u+) ([^%s;:,]+)();branch=([^%s;=",]+)')
-  if at then
-    return setmetatable({ text = text, protocol = "SIP", version = "2.0",
-      transport = transport, host = host, branch = branch, at = at }, Via)
+  local blank = find(text, " ", 1, true)
+  local transport = blank and plain_via[sub(text, 1, blank)]
+  local first = transport and byte(text, blank + 1) or 0
+  if first > SLASH and first ~= COLON and first ~= SEMICOLON and
+    first ~= BRACKET then
+    return setmetatable({ text = text, transport = transport,
+      branch = plain_branch(text, blank) }, Via)
   end
-  local protocol, version, port
-  at, protocol, version, transport, host, port = sent_by(text)
-  if at then
-    return setmetatable({ text = text, protocol = protocol, version = version,
-      transport = transport, host = host, port = port, at = at }, Via)
-  end
+  local at
+  at, _, _, transport = sent_by(text)
+  return at and setmetatable({ text = text, transport = transport }, Via)
 end
 
 -- ---- Addresses --------------------------------------------------------------
@@ -102,27 +116,10 @@ end
 ---@field star? true a Contact of "*"
 local Address = { __name = "sipwire.sip.Address", __tostring = text_of }
 
-local parameters_of = reads_later("params tag expires q", function(self)
-  local params = parameters(self.text, self.at)
-  local expires, q = params.expires, params.q
-  self.params, self.tag = params, params.tag
-  self.expires = expires and number(expires)
-  self.q = q and find(q, "^[01]%.?%d?%d?%d?$") and tonumber(q) or nil
-end)
-
-function Address:__index(key)
-  if key == "uri" then
-    local uri = not rawget(self, "star") and uris.read(self.uri_text) or nil
-    self.uri = uri
-    return uri
-  end
-  return parameters_of(self, key)
-end
-
 -- Where the URI and the parameters are: display, URI, position behind it.
 local function split_address(text, single)
   local at, display = 1, nil
-  if byte(text) == 34 then
+  if byte(text) == QUOTE then
     local stop = scan.quoted_end(text, 1)
     if not stop then
       return nil
@@ -154,27 +151,57 @@ local function split_address(text, single)
   end
 end
 
--- Most are '<sip:...>...' or '"..." <sip:...>...'.
-local function plain_split(text)
-  local first = byte(text)
-  if first == 60 then
-    return nil, match(text, "^<(sips?:[^%s>]+)>()")
-  elseif first == 34 then
-    return match(text, '^"([^"\\]*)" <(sips?:[^%s>]+)>()')
+local of_params = { params = true, tag = true, expires = true, q = true }
+local of_split = { display = true, uri_text = true }
+
+-- What is not always needed is read when it is asked for.
+function Address:__index(key)
+  if key == "uri" then
+    local uri = not rawget(self, "star") and uris.read(self.uri_text) or nil
+    self.uri = uri
+    return uri
+  elseif of_split[key] and rawget(self, "less") then
+    local text, less = self.text, self.less
+    self.uri_text = scan.trim(sub(text, less + 1, self.at - 2))
+    self.display = less > 1 and sub(text, 2, less - 3) or nil
+    self.less = nil
+    return rawget(self, key)
+  elseif of_params[key] and not rawget(self, "params") then
+    local params = parameters(self.text, self.at)
+    local expires, q = params.expires, params.q
+    self.params, self.tag = params, params.tag
+    self.expires = expires and number(expires)
+    self.q = q and find(q, "^[01]%.?%d?%d?%d?$") and tonumber(q) or nil
+    return rawget(self, key)
   end
+end
+
+-- Most are '<sip:...>...' or '"..." <sip:...>...': where the brackets are.
+local function plain_brackets(text)
+  local less = 1
+  if sub(text, 1, 5) ~= "<sip:" then
+    local quote = find(text, '"', 2, true)
+    if not quote or byte(text) ~= QUOTE or
+      sub(text, quote, quote + 6) ~= '" <sip:' or
+      find(text, "\\", 1, true) then
+      return nil
+    end
+    less = quote + 2
+  end
+  return find(text, ">", less, true), less
 end
 
 -- `single`: not an element of a list, so that a comma may be in the name.
 function values.address(text, single)
-  local display, uri_text, at = plain_split(text)
-  if not at then
-    display, uri_text, at = split_address(text, single)
-    if not at or not uris.scheme_of(uri_text) then
-      return nil
-    end
+  local greater, less = plain_brackets(text)
+  if greater then
+    return setmetatable({ text = text, at = greater + 1, less = less, tag =
+      sub(text, greater, greater + 5) == ">;tag=" and
+      scan.plain_value(text, greater + 6) or nil }, Address)
   end
-  return setmetatable({ text = text, display = display, uri_text = uri_text,
-    at = at, tag = match(text, '^;tag=([^%s;=",]+)', at) }, Address)
+  local display, uri_text, at = split_address(text, single)
+  return at and uris.scheme_of(uri_text) and setmetatable({ text = text,
+    display = display, uri_text = uri_text, at = at }, Address) or nil
 end
 
 function values.is_address(value)
@@ -209,7 +236,16 @@ end
 ---@field method string
 
 function values.cseq(text)
-  local digits, method = match(text, "^(%d+)[ \t]+([^%s]+)$")
+  -- most are like this
+  local blank = find(text, " ", 1, true)
+  local method = blank and names.methods[sub(text, blank + 1)]
+  local digits = method and sub(text, 1, blank - 1)
+  local value = digits and tonumber(digits)
+  if value and value >= 0 and value % 1 == 0 and value < 1e15 and
+    format("%d", value) == digits then
+    return { number = value, method = method }
+  end
+  digits, method = match(text, "^(%d+)[ \t]+(%S+)$")
   if digits and #digits <= 15 then
     return { number = tonumber(digits), method = method }
   end
@@ -288,7 +324,7 @@ function values.auth_parameters(text, at)
     if not stop then
       why = why or "there is something that is no parameter"
       at = find(text, ",", at + 1, true) or #text + 1
-    elseif byte(text, stop + 1) == 34 then
+    elseif byte(text, stop + 1) == QUOTE then
       local last = scan.quoted_end(text, stop + 1)
       why = why or not last and "a quote is not closed" or nil
       value = scan.unquote(sub(text, stop + 2, (last or #text + 1) - 1))
