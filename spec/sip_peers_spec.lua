@@ -87,7 +87,47 @@ describe("Kamailio's sanity check #slow", function()
     phone.hang_up(p)
   end)
 
-  it("is one that finds something", function()
+  -- What the caller gets for a MESSAGE that is answered with build(request).
+  local function relayed(alice, bob, build)
+    local m = sip.request { method = "MESSAGE", uri = bob.user.uri,
+      from = alice.user.uri }
+    assert(alice.t:send(tostring(m)))
+    local _, text = bob:incoming "MESSAGE"
+    assert(bob.t:send(tostring(build(sip.parse(text)))))
+    local _, got = alice:take("final answer", function(message)
+      return message.call_id == m.call_id and message.status >= 200
+    end)
+    return sip.parse(got)
+  end
+
+  it("finds nothing wrong with responses of the builder", function()
+    local alice, bob = phone.open(k, "ws"), phone.open(k, "ws")
+    phone.check_registered(bob:ask(bob.user:register()), bob.user)
+    for seed = 1, 80 do
+      local status, built = 199 + seed * 6, nil
+      local got = relayed(alice, bob, function(request)
+        built = variants.answer(seed, request, status,
+          { ["X-Sanity"] = "yes" })
+        return built
+      end)
+      assert.equal("yes", got:get "X-Sane", tostring(built))
+      assert.equal(status, got.status)
+    end
+    phone.hang_up(alice, bob)
+  end)
+
+  it("is one that finds something in responses", function()
+    local alice, bob = phone.open(k, "ws"), phone.open(k, "ws")
+    phone.check_registered(bob:ask(bob.user:register()), bob.user)
+    local got = relayed(alice, bob, function(request)
+      return request:response(200, nil,
+        { headers = { ["X-Sanity"] = "yes", Expires = "soon" } })
+    end)
+    assert.equal("no", got:get "X-Sane")
+    phone.hang_up(alice, bob)
+  end)
+
+  it("is one that finds something in requests", function()
     local p = phone.open(k, "ws")
     local m = sip.request { method = "OPTIONS", uri = "sip:localhost",
       from = "sip:alice@localhost", headers = { ["X-Sanity"] = "yes" } }

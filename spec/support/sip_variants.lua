@@ -3,6 +3,7 @@
 --
 -- M.written(seed) -> text, fields    written by hand as others might
 -- M.built(seed) -> message           made by sip.request and m:response
+-- M.answer(seed, request, status, headers) -> response    made by m:response
 
 local random = require "spec.support.random"
 local sip = require "sipwire.sip"
@@ -134,14 +135,24 @@ local function request(r)
   return sip.request(options)
 end
 
+local function answer(r, m, status, headers)
+  return m:response(status, maybe(r, "As \195\164sked (really)"),
+    { contact = maybe(r, "sip:me@host.invalid"), headers = headers })
+end
+
+function M.answer(seed, m, status, headers)
+  local r = random.new(seed)
+  local made = answer(r, m, status, headers)
+  if r:chance(2) then made:set_body(r:of(bodies), "text/other") end
+  return made
+end
+
 function M.built(seed)
   local r = random.new(seed)
   local m = request(r)
   if r:chance(2) then
-    m = m:response(100 + r(550), maybe(r, "As \195\164sked (really)"),
-      { contact = maybe(r, "sip:me@host.invalid"),
-        headers = { ["WWW-Authenticate"] =
-          'Digest realm="a \\"b\\"", nonce="x", qop="auth"' } })
+    m = answer(r, m, 100 + r(550), { ["WWW-Authenticate"] =
+      'Digest realm="a \\"b\\"", nonce="x", qop="auth"' })
   end
   if r:chance(3) then m:add("X-Late", "1"):prepend("Via", via(r)) end
   if r:chance(4) then m:set_body("other", "text/other") end
