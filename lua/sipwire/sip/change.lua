@@ -9,7 +9,7 @@ local scan = require "sipwire.sip.scan"
 
 local find = string.find
 local canonical, forget = messages.canonical, messages.forget
-local seek = layout.seek
+local first = layout.first
 local Message = messages.Message
 
 local change = {}
@@ -68,7 +68,7 @@ local function drop(self, id, from)
 end
 
 local function replace(self, id, name, value)
-  local i = seek(self, id, 0)
+  local i = first(self, id)
   if i then
     drop(self, id, i + 1)
     self.index.values[i] = value
@@ -94,7 +94,7 @@ local function loosen(self)
     self.index = { count = index.count, ids = index.ids, spelled = spelled,
       values = values }
     self.text = false
-    if seek(self, "content-length", 0) then
+    if first(self, "content-length") then
       put_length(self)
     end
   end
@@ -155,7 +155,7 @@ end
 ---@return sipwire.sip.Message self
 function Message:remove(name)
   local id = canonical(name)
-  if seek(self, id, 0) then
+  if first(self, id) then
     loosen(self)
     drop(self, id, 1)
   end

@@ -8,7 +8,7 @@
 -- an index of the lines. The first change (change.lua) cuts out all values; from
 -- then on the index's arrays of names and values are the message.
 --
--- A place is what seek() finds: as long as there is no index, the position of
+-- A place is what first() finds: as long as there is no index, the position of
 -- the field's colon; then the field's number.
 
 local names = require "sipwire.sip.names"
@@ -132,25 +132,25 @@ end
 
 -- ---- Finding, reading -------------------------------------------------------
 
--- The place of the first field of that name behind `after`, which is a place or
--- 0 for the beginning; or nil.
-function layout.seek(self, id, after)
-  local index, needle = self.index, long[id]
-  if needle and not index then
-    local head, letter = self.head, short[id]
-    local _, at = find(head, needle, after, true)
-    if letter then
-      local _, other = find(head, letter, after, true)
-      if other and not (at and at < other) then
-        return other
-      end
-    end
-    return at
+-- The colon behind the next name like that, or nil.
+local function colon_after(head, name, at)
+  if name then
+    local _, colon = find(head, name, at, true)
+    return colon
+  end
+end
+
+-- The place of the first field of that name, or nil.
+function layout.first(self, id)
+  local index, name = self.index, long[id]
+  if name and not index then
+    local at = colon_after(self.head, name, 1)
+    local other = colon_after(self.head, short[id], 1)
+    return other and not (at and at < other) and other or at
   end
   index = index or layout.index(self)
-  local ids = index.ids
-  for i = after + 1, index.count do
-    if ids[i] == id then
+  for i = 1, index.count do
+    if index.ids[i] == id then
       return i
     end
   end
@@ -186,6 +186,33 @@ function layout.value(self, place)
   end
   return scan.trim(scan.unfold(sub(text, index.colons[place] + 1,
     index.stops[place] - 1)))
+end
+
+-- The values of all fields of that name, in order.
+function layout.all(self, id)
+  local index, name, found = self.index, long[id], {}
+  if name and not index then
+    -- two cursors, so that no search is done again
+    local head, letter = self.head, short[id]
+    local at, other = colon_after(head, name, 1), colon_after(head, letter, 1)
+    while at or other do
+      if at and not (other and other < at) then
+        found[#found + 1] = layout.value(self, at)
+        at = colon_after(head, name, at)
+      else
+        found[#found + 1] = layout.value(self, other)
+        other = colon_after(head, letter, other)
+      end
+    end
+    return found
+  end
+  index = index or layout.index(self)
+  for i = 1, index.count do
+    if index.ids[i] == id then
+      found[#found + 1] = layout.value(self, i)
+    end
+  end
+  return found
 end
 
 -- The name of field number `i` as it is written.

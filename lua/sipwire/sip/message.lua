@@ -14,7 +14,7 @@ local values = require "sipwire.sip.values"
 
 local byte, find, match, sub = string.byte, string.find, string.match,
   string.sub
-local seek, value_of = layout.seek, layout.value
+local first, all_values, value_of = layout.first, layout.all, layout.value
 local setmetatable = setmetatable
 
 local messages = {}
@@ -70,7 +70,7 @@ local Message = {}
 -- The first field of a name.
 local function single(id, read)
   return function(self)
-    local place = seek(self, id, 0)
+    local place = first(self, id)
     return place and read(value_of(self, place))
   end
 end
@@ -78,26 +78,20 @@ end
 -- A list from all fields of a name; each may hold several elements, if `cut`.
 local function list(id, read, cut, angles)
   return function(self)
-    local place = seek(self, id, 0)
-    if not place then
-      return nil
+    local texts = all_values(self, id)
+    local text, found = texts[1], {}
+    if text and not texts[2] and text ~= "" and
+      not (cut and find(text, ",", 1, true)) then
+      found[1] = read(text)
+      return found
     end
-    local value = value_of(self, place)
-    place = seek(self, id, place)
-    if not place and value ~= "" and
-      not (cut and find(value, ",", 1, true)) then
-      return { (read(value)) }
-    end
-    local found = {}
-    while value do
-      for _, element in ipairs(cut and scan.elements(value, angles) or
-        { value }) do
+    for i = 1, #texts do
+      for _, element in ipairs(cut and scan.elements(texts[i], angles) or
+        { texts[i] }) do
         found[#found + 1] = read(element)
       end
-      value = place and value_of(self, place)
-      place = place and seek(self, id, place)
     end
-    return found
+    return text and found
   end
 end
 
@@ -269,7 +263,7 @@ end
 ---@param name string in any case, or its one letter
 ---@return string|nil value
 function Message:get(name)
-  local place = seek(self, canonical(name), 0)
+  local place = first(self, canonical(name))
   return place and value_of(self, place)
 end
 
@@ -277,13 +271,7 @@ end
 ---@param name string in any case, or its one letter
 ---@return string[] values
 function Message:all(name)
-  local found, id = {}, canonical(name)
-  local place = seek(self, id, 0)
-  while place do
-    found[#found + 1] = value_of(self, place)
-    place = seek(self, id, place)
-  end
-  return found
+  return all_values(self, canonical(name))
 end
 
 --- Iterates over the header fields in order: the name as it is written, the
