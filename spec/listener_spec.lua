@@ -90,7 +90,16 @@ describe("a listening socket", function()
     pair.gone(t)
     local all = listen { address = "::", port = 0 }
     assert.equal("ws://[::1]:" .. all.port, all.url)
-    assert.is_nil((rawpeer.connect { port = all.port }))
+    -- its port is free on IPv4, unless another process has it there
+    local beside
+    for _ = 1, 10 do
+      local ok, server = pcall(rawpeer.listen, { port = all.port })
+      beside = ok and server
+      if beside then break end
+      all = listen { address = "::", port = 0 }
+    end
+    assert.is_truthy(beside)
+    beside:close()
     assert.equal("ws://127.0.0.1:", listen { address = "0.0.0.0" }.url
       :match "^.*:")
   end)

@@ -67,6 +67,27 @@ sip_peer.describe("a request that comes", function()
     assert.equal("MESSAGE", w:receive().method)
   end)
 
+  it("is remembered as one of the last 1000 #slow", function()
+    open()
+    local function ask(number)
+      w:request("MESSAGE", { branch = "z9hG4bKno" .. number,
+        call_id = "no" .. number })
+    end
+    for number = 1, 1001 do
+      ask(number)
+      w:reply(w:receive(), 200)
+      w:take(200)
+    end
+    ask(2)
+    w:take(200)
+    ask(1001)
+    w:take(200)
+    ask(1)
+    w:reply(w:receive(), 202)
+    w:take(202)
+    assert.is_nil(w:finish(w:call(w.ua, "receive", 0)))
+  end)
+
   it("of before RFC 3261 is told apart by more than its branch", function()
     open()
     w:request("MESSAGE", { branch = "1", call_id = "a" })

@@ -222,9 +222,10 @@ end
 local function bind(options)
   local s = setmetatable({ host = options.host or "127.0.0.1", accepted = 0,
     waiting = {}, handle = socket(options) }, server)
+  run.track(s)
   assert(s.handle:bind(s.host, options.port or 0))
   s.port = assert(s.handle:getsockname()).port
-  return run.track(s)
+  return s
 end
 
 function server:on_connection(err)
@@ -239,9 +240,13 @@ end
 
 function M.listen(options)
   local s = bind(options or {})
-  assert(s.handle:listen(128, run.guard(function(err)
-    s:on_connection(err)
-  end)))
+  local ok, err = s.handle:listen(128, run.guard(function(problem)
+    s:on_connection(problem)
+  end))
+  if not ok then
+    s:close()
+    error(err, 0)
+  end
   return s
 end
 

@@ -323,6 +323,7 @@ local function finish(self, err, code, info)
     call:_fail(err, code, info)
   end
   self.merged, self.calls = {}, {}
+  self.lingering = { first = 1, last = 0 }
   for _, ua in ipairs({ unpack(self.uas) }) do
     ua:_ended(err, code, info)
   end
@@ -370,7 +371,8 @@ local function of(connection)
     self = setmetatable({ transport = t, loop = t.loop, host = sip.host(),
       uas = {}, clients = {}, servers = {}, calls = {},
       backlog = new_backlog(), backlog_limit = BACKLOG,
-      merged = setmetatable({}, { __mode = "v" }) }, Endpoint)
+      merged = setmetatable({}, { __mode = "v" }),
+      lingering = { first = 1, last = 0 } }, Endpoint)
     t._endpoint = self
     attach(self, connection)
   end

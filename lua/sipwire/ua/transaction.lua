@@ -237,6 +237,25 @@ function Server:terminate()
   end
 end
 
+-- How many of a connection's transactions wait for requests to come again, or
+-- for ACKs: a peer must not fill the memory with them.
+local LINGERING = 1000
+
+-- The one that has waited longest goes for one that comes.
+local function linger(self)
+  local list = self.endpoint.lingering
+  list.last = list.last + 1
+  list[list.last] = self
+  if list.last - list.first >= LINGERING then
+    local oldest = list[list.first]
+    list[list.first] = nil
+    list.first = list.first + 1
+    if oldest.state == "completed" then
+      oldest:terminate()
+    end
+  end
+end
+
 --- Sends a response, and remembers it. After a final one there must be no
 --- other.
 ---@return true|nil ok
@@ -251,11 +270,14 @@ function Server:respond(response)
   set_timer(self)
   self.last = text
   if status >= 200 then
-    -- timers H, J, L
+    -- timers H, J (which could be zero: this forgives peers that repeat), L
     self.state = self.is_invite and status < 300 and "accepted" or "completed"
     set_timer(self, 64 * self.t1, function()
       self:terminate()
     end)
+    if self.state == "completed" then
+      linger(self)
+    end
   end
   return self.endpoint:send(text)
 end
