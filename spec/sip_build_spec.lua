@@ -362,6 +362,16 @@ describe("changes of a message #text", function()
     raises("a body must be a string", m.set_body, m, 1)
   end)
 
+  it("are seen by each() at once", function()
+    local m = sip.parse "SIP/2.0 200 OK\r\nA: 1\r\nB: 2\r\n\r\n"
+    local seen = {}
+    for name in m:each() do
+      seen[#seen + 1] = name
+      if name == "A" then m:add("C", "3") end
+    end
+    assert.same({ "A", "B", "C" }, seen)
+  end)
+
   it("work with many fields", function()
     local m = strict(register())
     for i = 1, 300 do m:add("X-" .. i % 3, i) end

@@ -58,6 +58,18 @@ local function read_all(m)
   return seen
 end
 
+-- Nothing is left in the globals of others.
+local function without_globals(fn, ...)
+  local globals = package.loaded._G
+  local before = getmetatable(globals)
+  setmetatable(globals, { __newindex = function(_, name)
+    error("global " .. tostring(name))
+  end })
+  local ok, err = pcall(fn, ...)
+  setmetatable(globals, before)
+  return ok, err
+end
+
 local function exercise(text)
   local strict, err, code, info = sip.parse(text, { strict = true })
   local m = sip.parse(text)
@@ -123,7 +135,7 @@ end
 
 describe("sip.parse #text", function()
   local function attempt(text, seed)
-    local ok, err = pcall(exercise, text)
+    local ok, err = without_globals(exercise, text)
     assert.is_true(ok, ok or ("seed %s: %s\n%q"):format(seed, err, text))
   end
 

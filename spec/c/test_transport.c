@@ -39,6 +39,8 @@ getsockopt(int fd, int level, int name, void *value, socklen_t *size) {
   if (level == SOL_SOCKET && name == SO_ERROR && resetter >= 0) {
     struct pollfd poll_fd = {fd, POLLIN, 0};
     raw_reset(accept(resetter, NULL, NULL));
+    close(resetter);
+    resetter = -1; /* it has had its client */
     poll(&poll_fd, 1, LIMIT_MS);
   }
   return (int)syscall(SYS_getsockopt, fd, level, name, value, size);
@@ -239,8 +241,7 @@ static void a_reset_at_the_last_moment_is_told_as_one(void) {
   CHECK_STR(client.seen, "Disconnected>Connecting\n"
                          "Connecting>Disconnected reset in tcp\n"
                          "connect 1 reset in tcp\n");
-  close(resetter);
-  resetter = -1;
+  CHECK_INT(resetter, -1);
   turns(5);
   CHECK(!sipwire_loop_alive(hosts[0].loop));
   couple_close();
@@ -717,8 +718,8 @@ static void a_paused_transport_can_disconnect(void) {
 
 /* ---- Links that break -------------------------------------------------- */
 
-/* A raw client upgraded by the listener, as |served|. */
-/* |window|: how much the kernel takes unread, 0 for its default. */
+/* A raw client upgraded by the listener, as |served|; |window|: how much the
+   kernel takes for it unread, 0 for the default. */
 static int raw_open_with(int window) {
   couple_open(&plain);
   int fd = raw_socket();

@@ -2,14 +2,15 @@
 -- Where the header fields of a message are.
 --
 -- Design notes. Nearly every message has lines that end with CRLF and no blanks
--- before colons. In such a plain one a field is found when it is asked for, by
--- a search for its name in a copy in lower case: searches for plain text are
--- what Lua is fast at. What is not plain, and whoever wants all fields, goes by
--- an index of the lines. The first change (change.lua) cuts out all values; from
--- then on the index's arrays of names and values are the message.
+-- before colons. In such a plain one a field of a common name is found when it
+-- is asked for, by a search for its name in a copy in lower case: searches for
+-- plain text are what Lua is fast at. What is not plain, other names, and
+-- whoever wants all fields, go by an index of the lines. The first change
+-- (change.lua) cuts out all values; from then on the index's arrays of names
+-- and values are the message.
 --
--- A place is what first() finds: as long as there is no index, the position of
--- the field's colon; then the field's number.
+-- A place is what first() finds, to be used at once: as long as there is no
+-- index, the position of the field's colon; then the field's number.
 
 local names = require "sipwire.sip.names"
 local scan = require "sipwire.sip.scan"
@@ -35,19 +36,21 @@ for letter, id in pairs(known) do
   end
 end
 
--- A plain message's start line and header fields in lower case, and where its
--- body is; nil if it is not plain. The start line ends at `stop`.
-function layout.plain(text, stop)
+-- Takes a plain message; false if it is not plain. Its start line ends before
+-- `stop`.
+function layout.plain(self, stop)
+  local text = self.text
   local last = find(text, "\r\n\r\n", stop, true)
   if not last then
-    return nil
+    return false
   end
   local body_at = last + 4
   local head = lower(body_at > #text and text or sub(text, 1, last + 1))
   if find(head, " :", 1, true) or find(head, "\t:", 1, true) then
-    return nil
+    return false
   end
-  return head, body_at
+  self.head, self.body_at = head, body_at
+  return true
 end
 
 -- ---- The index --------------------------------------------------------------
@@ -119,7 +122,7 @@ local function read_lines(self, at, line_end)
     end
     at = stop + length
   end
-  self.index = index
+  self.index, self.head = index, false
   return index
 end
 layout.read_lines = read_lines

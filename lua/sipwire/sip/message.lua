@@ -230,11 +230,8 @@ function messages.parse(text)
     end
   end
   local self = { text = text, fields = start, uri_text = uri, start_at = at,
-    start_last = stop - 1, head = nil, body_at = nil, index = false }
-  if at == 1 and line_end == "\r\n" then
-    self.head, self.body_at = layout.plain(text, stop)
-  end
-  if not self.head then
+    start_last = stop - 1, head = false, body_at = false, index = false }
+  if at ~= 1 or line_end ~= "\r\n" or not layout.plain(self, stop) then
     layout.read_lines(self, stop + #line_end, line_end)
   end
   return setmetatable(self, Message)
@@ -278,8 +275,9 @@ end
 --- value, the long name in lower case.
 ---@return fun(): string|nil, string, string
 function Message:each()
-  local index, i = layout.index(self), 0
+  local i = 0
   return function()
+    local index = layout.index(self)
     i = i + 1
     if i <= index.count then
       return layout.name(self, i), value_of(self, i), index.ids[i]

@@ -103,21 +103,21 @@ local function read_sip(self, text, at)
   else
     self.host = host
   end
-  self.semicolon, self.query = semicolon, query
+  self.params_at, self.query_at = semicolon, query
 end
 
 -- What is not always needed is read when it is asked for.
 function Uri:__index(key)
-  local semicolon, query = rawget(self, "semicolon"), rawget(self, "query")
-  local value
+  local at, query = rawget(self, "params_at"), rawget(self, "query_at")
   if key == "params" then
-    value = semicolon and scan.parameters(sub(self.text, 1, (query or 0) - 1),
-      semicolon) or {}
+    self.params = at and
+      scan.parameters(sub(self.text, 1, (query or 0) - 1), at) or {}
+    return self.params
   elseif key == "headers" and sip_schemes[self.scheme] then
-    value = query and pairs_between(self.text, query + 1, "&", {}) or {}
+    self.headers = query and
+      pairs_between(self.text, query + 1, "&", {}) or {}
+    return self.headers
   end
-  self[key] = value
-  return value
 end
 
 -- A URI that may be wrong in anything but its scheme; nil if it has none.
@@ -130,7 +130,7 @@ function uris.read(text)
     end
   end
   local self = { text = text, scheme = scheme, user = nil, host = nil,
-    semicolon = nil, params = nil }
+    params_at = nil, params = nil }
   if sip_schemes[scheme] then
     read_sip(self, text, colon + 1)
   elseif scheme == "tel" then

@@ -97,9 +97,8 @@ function values.via(text)
     return setmetatable({ text = text, transport = transport,
       branch = plain_branch(text, blank) }, Via)
   end
-  local at
-  at, _, _, transport = sent_by(text)
-  return at and setmetatable({ text = text, transport = transport }, Via)
+  local at, _, _, other = sent_by(text)
+  return at and setmetatable({ text = text, transport = other }, Via)
 end
 
 -- ---- Addresses --------------------------------------------------------------
