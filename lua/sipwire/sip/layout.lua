@@ -27,12 +27,13 @@ local TAB, CR, SPACE = 9, 13, 32
 
 -- What the line of a field begins with, by its name: long, short or nil.
 local long, short = {}, {}
-for id in pairs(written) do
+for _, id in ipairs(names.common) do
   long[id] = "\r\n" .. id .. ":"
 end
-for letter, id in pairs(known) do
-  if #letter == 1 then
-    short[id] = "\r\n" .. lower(letter) .. ":"
+for code = byte "a", byte "z" do
+  local letter = string.char(code)
+  if known[letter] then
+    short[known[letter]] = "\r\n" .. letter .. ":"
   end
 end
 

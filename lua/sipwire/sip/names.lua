@@ -32,12 +32,13 @@ local written = {
 
 -- Common spellings: what is found here need not be lowered.
 local known = {}
--- By lower-case name: the usual spelling.
-names.written = {}
+-- By lower-case name: the usual spelling; and a list of these names.
+names.written, names.common = {}, {}
 
 local function add(name)
   local id = lower(name)
   names.written[id] = name
+  names.common[#names.common + 1] = id
   known[name], known[id] = id, id
 end
 
