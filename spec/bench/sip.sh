@@ -2,11 +2,9 @@
 # SPDX-License-Identifier: MIT
 # usage: spec/bench/sip.sh [BUILD]           (build/release)
 # Microseconds for parsing a REGISTER and its 200 and reading their fields, with
-# sipwire.sip, SIP.js and JsSIP in turn, the best of 3 rounds; one minute. The
-# bars are 12 us (Lua 5.4, all) and 3 us (LuaJIT, flow) where SIP.js takes 1100
-# and JsSIP 100; elsewhere they are scaled by that one of both that makes them
-# stricter. Ends with 1 if a bar is missed.
-set -eu
+# sipwire.sip, SIP.js and JsSIP in turn, the best of 3 rounds; one minute. Ends
+# with 1 if a bar is missed.
+set -euo pipefail
 cd "$(dirname "$0")/../.."
 build=${1:-build/release}
 [ -e spec/bench/node/node_modules/jssip ] || spec/support/install.sh bench >&2
@@ -34,19 +32,15 @@ done | awk '
     bar["lua5.4 all"] = 12
     bar["luajit flow"] = 3
     for (i = 1; i <= count; i++) {
-      row = rows[i]
-      split(row, part, " ")
-      verdict = ""
-      if (part[1] " " part[2] in bar) {
-        scale = best["sipjs all " part[3]] / 1100
-        other = best["jssip all " part[3]] / 100
-        if (other < scale) scale = other
-        limit = bar[part[1] " " part[2]] * scale
-        verdict = sprintf("<= %.1f", limit)
-        if (best[row] > limit) { verdict = verdict " MISSED"; missed = 1 }
+      split(rows[i], part, " ")
+      what = part[1] " " part[2]
+      verdict = what in bar ? "<= " bar[what] : ""
+      if (what in bar && best[rows[i]] > bar[what]) {
+        verdict = verdict " MISSED"
+        missed = 1
       }
       printf "%-8s %-6s %-9s %8.2f us  %s\n", part[1], part[2], part[3],
-        best[row], verdict
+        best[rows[i]], verdict
     }
     exit missed
   }'
