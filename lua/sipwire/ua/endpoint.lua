@@ -304,6 +304,12 @@ local function values(map)
 end
 interpreted(values)
 
+-- What a connection's end leaves nothing of.
+local function forget(self)
+  self.calls, self.lingering = {}, { first = 1, last = 0 }
+  self.merged = setmetatable({}, { __mode = "v" })
+end
+
 local function finish(self, err, code, info)
   err = err or "closed: the connection was closed here"
   code, info = code or "closed", info or {}
@@ -322,8 +328,7 @@ local function finish(self, err, code, info)
   for _, call in ipairs(values(self.calls)) do
     call:_fail(err, code, info)
   end
-  self.merged, self.calls = {}, {}
-  self.lingering = { first = 1, last = 0 }
+  forget(self)
   for _, ua in ipairs({ unpack(self.uas) }) do
     ua:_ended(err, code, info)
   end
@@ -369,10 +374,9 @@ local function of(connection)
   local self = t._endpoint
   if not self then
     self = setmetatable({ transport = t, loop = t.loop, host = sip.host(),
-      uas = {}, clients = {}, servers = {}, calls = {},
-      backlog = new_backlog(), backlog_limit = BACKLOG,
-      merged = setmetatable({}, { __mode = "v" }),
-      lingering = { first = 1, last = 0 } }, Endpoint)
+      uas = {}, clients = {}, servers = {}, backlog = new_backlog(),
+      backlog_limit = BACKLOG }, Endpoint)
+    forget(self)
     t._endpoint = self
     attach(self, connection)
   end
