@@ -104,7 +104,6 @@ static bool context_open(struct sipwire_loop *loop) {
   info.foreign_loops = foreign;
   info.pcontext = &loop->lws;
   info.timeout_secs = info.connect_timeout_secs = NEVER_SECONDS;
-  info.pt_serv_buf_size = SW_READ_SIZE;
   info.retry_and_idle_policy = &no_pings;
   info.http_proxy_address = "0:0"; /* or it obeys $http_proxy */
   info.vhost_name = "sipwire";
@@ -230,13 +229,15 @@ static void lists_init(struct sipwire_loop *loop) {
   sw_list_init(&loop->streams);
   sw_list_init(&loop->listeners);
   sw_list_init(&loop->timers);
+  sw_list_init(&loop->readable);
   sw_list_init(&loop->dirty);
 }
 
 static int loop_open(struct sipwire_loop *loop) {
   loop->canary = canary_new();
+  loop->input = malloc(SW_READ_SIZE);
   loop->scratch = malloc(SW_SCRATCH_SIZE);
-  if (!loop->canary || !loop->scratch)
+  if (!loop->canary || !loop->input || !loop->scratch)
     return SIPWIRE_ENOMEM;
   if (!descriptors_left() || uv_loop_init(&loop->uv))
     return SIPWIRE_ESYSTEM;
@@ -330,9 +331,10 @@ int sipwire_loop_free(struct sipwire_loop *loop) {
   if (!forked)
     sw_tls_contexts_close(loop);
   sw_buffer_clear(&loop->cipher);
+  free(loop->input);
   free(loop->scratch);
   free(loop->spare_batch);
-  loop->scratch = NULL;
+  loop->input = loop->scratch = NULL;
   loop->spare_batch = NULL;
   sw_loop_unref(loop);
   return status;
@@ -362,7 +364,7 @@ int sw_loop_check(const struct sipwire_loop *loop) {
 static bool work_waits(const struct sipwire_loop *loop) {
   return !sw_queue_empty(&loop->events) || !sw_queue_empty(&loop->later) ||
          !sw_queue_empty(&loop->inputs) || !sw_list_empty(&loop->dirty) ||
-         loop->todo;
+         !sw_list_empty(&loop->readable) || loop->todo;
 }
 
 int sipwire_loop_timeout(struct sipwire_loop *loop) {
@@ -478,7 +480,7 @@ static void wait_quietly(struct sipwire_loop *loop, int timeout_ms) {
   poll(&backend, 1, limit);
 }
 
-static void wait_and_read(struct sipwire_loop *loop, int timeout_ms) {
+static void wait_and_see(struct sipwire_loop *loop, int timeout_ms) {
   if (timeout_ms < 0 && !sipwire_loop_alive(loop))
     timeout_ms = 0; /* libwebsockets' own handles would wait for ever */
   if (timeout_ms && loop->quiet) {
@@ -498,7 +500,9 @@ int sipwire_loop_step(struct sipwire_loop *loop, int timeout_ms) {
   loop->in_tick = true;
   sw_links_flush(loop);
   sw_streams_run(loop);
-  wait_and_read(loop, work_waits(loop) ? 0 : timeout_ms);
+  if (sw_list_empty(&loop->readable))
+    wait_and_see(loop, work_waits(loop) ? 0 : timeout_ms);
+  sw_streams_read(loop);
   sw_streams_run(loop);
   sw_queue_splice(&loop->events, &loop->later);
   return 0;

@@ -89,9 +89,10 @@ struct sipwire_loop {
   struct sw_item *spent; /* what the last event points to */
   unsigned live;         /* things that sipwire_loop_alive() counts */
   struct sw_list links, streams, listeners, timers;
-  struct sw_list dirty; /* links with unwritten frames */
-  size_t dirty_bytes;   /* about as many are in them */
-  int descriptors;      /* libwebsockets takes none from here on */
+  struct sw_list readable; /* streams to be read */
+  struct sw_list dirty;    /* links with unwritten frames */
+  size_t dirty_bytes;      /* about as many are in them */
+  int descriptors;         /* libwebsockets takes none from here on */
   struct sw_watch *dead_watches;
   struct sw_stream *todo; /* streams that are to be killed or ended */
   struct sw_lookup *lookups;
@@ -100,6 +101,7 @@ struct sipwire_loop {
   void *tls_bio_method;
   struct sw_random random;
   struct sw_buffer cipher; /* TLS records on their way to a socket */
+  uint8_t *input;          /* SW_READ_SIZE bytes: read from a socket */
   uint8_t *scratch;        /* SW_SCRATCH_SIZE bytes: decrypted input */
   struct sw_inbox *inbox;  /* the messages queued last, or NULL */
   struct sw_batch *spare_batch;

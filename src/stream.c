@@ -1,20 +1,21 @@
 /* SPDX-License-Identifier: MIT */
-/* Carries the bytes of one TCP connection on libwebsockets' RAW role.  Must
-   not know what the bytes mean.
+/* Carries the bytes of one TCP connection that libwebsockets watches for us.
+   Must not know what the bytes mean.
 
    Design notes.
-   - We send with send() ourselves and keep the rest ourselves: once
-     libwebsockets holds unsent data in this role it stops reading, spins, and
-     deadlocks with a peer that does the same.
+   - For libwebsockets a stream is a file (RAW FILE role): it says when there is
+     something to be read or room to write.  connect(), recv() and send() are
+     ours.  Its own sockets lose the errno of a failed connect(), and stop
+     reading for good when a peer does not read.
+   - Readable streams wait in |loop->readable| for sw_streams_read(), which
+     reads some of them.  What these lead to (callbacks, answers) is done before
+     the next are read, while all that it touches is still in the cache: with
+     1000 busy connections this saves a tenth of the time.
    - A wsi is killed only by sw_streams_run(), outside all callbacks; what
-     fails puts itself on the loop's |todo| list.
-   - The end is the wsi's destruction, or a connect call that gave none.  After
-     the latter newer versions still send LWS_CALLBACK_WSI_DESTROY one turn
-     later, so the object waits for it as an orphan.
+     fails puts itself on the loop's |todo| list.  The end is the wsi's
+     destruction.
    - libuv reports a reset without reading what came before it; those bytes (a
-     close frame, often) are fetched before the end is told.
-   - A connect() that fails at once leaves a uv_poll_t behind in 4.1
-     (sweep_stale), and its errno is lost (probe). */
+     close frame, often) are fetched before the end is told. */
 
 #define _GNU_SOURCE
 #include "stream.h"
@@ -33,10 +34,12 @@
 #include "error.h"
 #include "loop.h"
 
-enum { SALVAGE_SIZE = 16384 };
+/* How many streams are read in one tick. */
+enum { READ_AT_ONCE = 32 };
 
 struct sw_stream {
-  struct sw_list entry; /* first: in loop->streams */
+  struct sw_list entry;    /* first: in loop->streams */
+  struct sw_list readable; /* in loop->readable */
   struct sipwire_loop *loop;
   const struct sw_stream_ops *ops;
   void *arg;
@@ -46,9 +49,10 @@ struct sw_stream {
   uint64_t sent;
   int fd;
   int error, sys_errno; /* why it ends */
-  bool queued, failed, killed, destroyed, dialing, orphan;
-  bool stale;   /* its handle was left behind by libwebsockets */
-  bool blocked; /* waiting for the socket to take more */
+  bool queued, failed, killed, destroyed, orphan;
+  bool adopting;   /* libwebsockets has not agreed yet */
+  bool connecting; /* connect() is going on */
+  bool blocked;    /* waiting for the socket to take more */
   bool finishing, finished, paused;
 };
 
@@ -96,14 +100,20 @@ static int socket_errno(int fd) {
 /* Fetches what the kernel still has after the peer has gone; returns the
    errno the socket ended with. */
 static int salvage(struct sw_stream *stream) {
-  uint8_t bytes[SALVAGE_SIZE];
+  uint8_t *bytes = stream->loop->input;
   ssize_t length;
-  while ((length = recv(stream->fd, bytes, sizeof bytes, MSG_DONTWAIT)) > 0)
+  while ((length = recv(stream->fd, bytes, SW_READ_SIZE, MSG_DONTWAIT)) > 0)
     if (!stream->failed)
       stream->ops->data(stream->arg, bytes, (size_t)length);
   if (length < 0 && errno != EAGAIN)
     return errno;
   return socket_errno(stream->fd);
+}
+
+static void stream_free(struct sw_stream *stream) {
+  sw_list_remove(&stream->entry);
+  sw_list_remove(&stream->readable);
+  free(stream);
 }
 
 static void end(struct sw_stream *stream) {
@@ -112,15 +122,21 @@ static void end(struct sw_stream *stream) {
   int error = stream->error, sys_errno = stream->sys_errno;
   sw_buffer_clear(&stream->unsent);
   if (stream->destroyed) {
-    sw_list_remove(&stream->entry);
-    free(stream);
+    stream_free(stream);
   } else {
     stream->orphan = true;
   }
   ops->ended(arg, error, sys_errno);
 }
 
+/* libwebsockets forgets this wish when it is told inside its callback. */
+static void wait_for_room(struct sw_stream *stream) {
+  if (stream->wsi && !stream->failed && (stream->blocked || stream->connecting))
+    lws_callback_on_writable(stream->wsi);
+}
+
 static void run(struct sw_stream *stream) {
+  wait_for_room(stream);
   if (stream->wsi && stream->failed && !stream->killed) {
     stream->killed = true;
     if (stream->error == SIPWIRE_ERESET) {
@@ -160,9 +176,8 @@ void sw_streams_close(struct sipwire_loop *loop) {
 void sw_streams_release(struct sipwire_loop *loop) {
   while (!sw_list_empty(&loop->streams)) {
     struct sw_stream *stream = (struct sw_stream *)loop->streams.next;
-    sw_list_remove(&stream->entry);
     sw_buffer_clear(&stream->unsent);
-    free(stream);
+    stream_free(stream);
   }
   while (loop->dead_watches) {
     struct sw_watch *watch = loop->dead_watches;
@@ -199,9 +214,9 @@ static void send_fin(struct sw_stream *stream) {
   }
 }
 
-static void wait_for_room(struct sw_stream *stream) {
+static void block(struct sw_stream *stream) {
   stream->blocked = true;
-  lws_callback_on_writable(stream->wsi);
+  queue(stream);
 }
 
 void sw_stream_write(struct sw_stream *stream, const void *data,
@@ -217,7 +232,7 @@ void sw_stream_write(struct sw_stream *stream, const void *data,
                         length - done))
     fail(stream, SIPWIRE_ENOMEM, ENOMEM);
   else if (!stream->blocked)
-    wait_for_room(stream);
+    block(stream);
 }
 
 static void on_writable(struct sw_stream *stream) {
@@ -229,7 +244,7 @@ static void on_writable(struct sw_stream *stream) {
     return;
   sw_buffer_consume(&stream->unsent, done);
   if (sw_buffer_length(&stream->unsent)) {
-    wait_for_room(stream);
+    block(stream);
     return;
   }
   stream->blocked = false;
@@ -267,6 +282,7 @@ void sw_stream_pause(struct sw_stream *stream) {
   if (!stream->wsi || stream->paused)
     return;
   stream->paused = true;
+  sw_list_remove(&stream->readable);
   lws_rx_flow_control(stream->wsi, 0);
 }
 
@@ -278,27 +294,50 @@ void sw_stream_resume(struct sw_stream *stream) {
   sw_loop_kick(stream->loop);
 }
 
+static void on_readable(struct sw_stream *stream) {
+  if (!stream->failed && !stream->paused && !stream->connecting &&
+      sw_list_empty(&stream->readable))
+    sw_list_add(&stream->loop->readable, &stream->readable);
+}
+
+/* What a read leaves behind, or an interrupted one, is told of again. */
+static void read_some(struct sw_stream *stream) {
+  uint8_t *bytes = stream->loop->input;
+  ssize_t length = recv(stream->fd, bytes, SW_READ_SIZE, MSG_DONTWAIT);
+  if (length > 0)
+    stream->ops->data(stream->arg, bytes, (size_t)length);
+  else if (length == 0)
+    fail(stream, SIPWIRE_ECLOSED, 0);
+  else if (errno != EAGAIN && errno != EINTR)
+    fail(stream, sw_error_of_errno(errno), errno);
+}
+
+void sw_streams_read(struct sipwire_loop *loop) {
+  for (int i = 0; i < READ_AT_ONCE && !sw_list_empty(&loop->readable); i++) {
+    struct sw_stream *stream =
+        SW_OWNER(loop->readable.next, struct sw_stream, readable);
+    sw_list_remove(&stream->readable);
+    if (!stream->failed)
+      read_some(stream);
+  }
+}
+
 /* ---- libwebsockets' callbacks ------------------------------------------ */
 
+/* In 4.1 a descriptor that is refused leaves its handle behind. */
 static void sweep_stale(uv_handle_t *handle, void *wsi) {
   if (handle->type == UV_POLL && handle->data == wsi && !uv_is_active(handle) &&
       !uv_is_closing(handle))
     uv_close(handle, (uv_close_cb)free);
 }
 
-static void own(struct sw_stream *stream, struct lws *wsi) {
-  int on = 1;
-  stream->wsi = wsi;
-  stream->fd = lws_get_socket_fd(wsi);
-  lws_set_timeout(wsi, NO_PENDING_TIMEOUT, 0);
-  setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-}
-
-static void on_connected(struct sw_stream *stream, struct lws *wsi) {
-  if (stream->fd >= 0)
-    return;
-  own(stream, wsi);
-  if (!stream->failed)
+/* A connection has been made, or refused. */
+static void on_connected(struct sw_stream *stream) {
+  int number = socket_errno(stream->fd);
+  stream->connecting = false;
+  if (number)
+    fail(stream, sw_error_of_errno(number), number);
+  else if (!stream->failed)
     stream->ops->connected(stream->arg);
 }
 
@@ -306,37 +345,23 @@ static void on_close(struct sw_stream *stream) {
   if (stream->fd < 0)
     return;
   int number = stream->failed ? 0 : salvage(stream);
+  sw_list_remove(&stream->readable);
   note(stream, sw_error_of_errno(number), number);
   stream->fd = -1;
 }
 
-/* An errno that is gone was fetched by libwebsockets, which looks for it only
-   when the socket had become writable: a peer that accepted and reset.  It may
-   have closed the socket then, and forgets to close the handle. */
-static void on_connect_error(struct sw_stream *stream, struct lws *wsi) {
-  int fd = lws_get_socket_fd(wsi);
-  int number = socket_errno(fd);
-  if (!number && !stream->dialing)
-    number = ECONNRESET;
-  stream->stale = fd < 0;
-  note(stream, number ? sw_error_of_errno(number) : SIPWIRE_EUNREACHABLE,
-       number);
-  stream->fd = -1;
-}
-
 static void on_destroy(struct sw_stream *stream, struct lws *wsi) {
-  if (stream->dialing || stream->stale)
+  if (stream->adopting)
     uv_walk(&stream->loop->uv, sweep_stale, wsi);
   stream->wsi = NULL;
   stream->fd = -1;
   stream->destroyed = true;
   if (stream->orphan) {
-    sw_list_remove(&stream->entry);
-    free(stream);
+    stream_free(stream);
     return;
   }
   note(stream, SIPWIRE_EUNREACHABLE, 0);
-  if (!stream->dialing)
+  if (!stream->adopting)
     queue(stream);
 }
 
@@ -344,18 +369,18 @@ static int on_stream(struct lws *wsi, enum lws_callback_reasons reason,
                      void *user, void *in, size_t length) {
   struct sw_stream *stream = lws_get_opaque_user_data(wsi);
   (void)user;
+  (void)in;
+  (void)length;
   if (!stream)
     return 0;
-  if (reason == LWS_CALLBACK_RAW_CONNECTED)
-    on_connected(stream, wsi);
-  else if (reason == LWS_CALLBACK_RAW_RX && !stream->failed)
-    stream->ops->data(stream->arg, in, length);
-  else if (reason == LWS_CALLBACK_RAW_WRITEABLE)
+  if (reason == LWS_CALLBACK_RAW_RX_FILE)
+    on_readable(stream);
+  else if (reason == LWS_CALLBACK_RAW_WRITEABLE_FILE && stream->connecting)
+    on_connected(stream);
+  else if (reason == LWS_CALLBACK_RAW_WRITEABLE_FILE)
     on_writable(stream);
-  else if (reason == LWS_CALLBACK_RAW_CLOSE)
+  else if (reason == LWS_CALLBACK_RAW_CLOSE_FILE)
     on_close(stream);
-  else if (reason == LWS_CALLBACK_CLIENT_CONNECTION_ERROR)
-    on_connect_error(stream, wsi);
   else if (reason == LWS_CALLBACK_WSI_DESTROY)
     on_destroy(stream, wsi);
   return 0;
@@ -378,7 +403,7 @@ static int on_watch(struct lws *wsi, enum lws_callback_reasons reason,
 
 const struct lws_protocols *sw_stream_protocols(void) {
   static const struct lws_protocols protocols[] = {
-      {"stream", on_stream, 0, SW_READ_SIZE, 0, NULL, SW_READ_SIZE},
+      {"stream", on_stream, 0, 0, 0, NULL, 0},
       {"watch", on_watch, 0, 0, 0, NULL, 0},
       {NULL, NULL, 0, 0, 0, NULL, 0}};
   return protocols;
@@ -396,8 +421,112 @@ static struct sw_stream *stream_new(struct sipwire_loop *loop,
   stream->ops = ops;
   stream->arg = arg;
   stream->fd = -1;
+  sw_list_init(&stream->readable);
   sw_list_add(&loop->streams, &stream->entry);
   return stream;
+}
+
+/* Has |fd| watched; libwebsockets closes it, in any case. */
+static struct lws *watch(const struct sipwire_loop *loop, int fd,
+                         const char *protocol, void *arg) {
+  lws_adopt_desc_t adopt;
+  memset(&adopt, 0, sizeof adopt);
+  adopt.vh = loop->vhost;
+  adopt.type = LWS_ADOPT_RAW_FILE_DESC;
+  adopt.fd.filefd = fd;
+  adopt.vh_prot_name = protocol;
+  adopt.opaque = arg;
+  return lws_adopt_descriptor_vhost_via_info(&adopt);
+}
+
+/* What libwebsockets refused it may still tell the end of. */
+static int stream_open(struct sw_stream *stream, int fd) {
+  int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  stream->fd = fd;
+  stream->adopting = true;
+  stream->wsi = watch(stream->loop, fd, "stream", stream);
+  stream->adopting = false;
+  if (stream->wsi) {
+    lws_set_timeout(stream->wsi, NO_PENDING_TIMEOUT, 0);
+    return 0;
+  }
+  stream->failed = stream->orphan = true;
+  if (stream->destroyed)
+    stream_free(stream);
+  return SIPWIRE_ENOMEM;
+}
+
+static socklen_t address_size(const struct sockaddr *address) {
+  return address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                        : sizeof(struct sockaddr_in);
+}
+
+/* Returns an errno. */
+static int bind_to(int fd, const char *text) {
+  struct sockaddr_in v4 = {.sin_family = AF_INET};
+  struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+  bool is_v4 = inet_pton(AF_INET, text, &v4.sin_addr) == 1;
+  const struct sockaddr *address =
+      is_v4 ? (const void *)&v4 : (const void *)&v6;
+  int on = 1; /* one port may serve for several peers */
+  setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+  if (!is_v4 && inet_pton(AF_INET6, text, &v6.sin6_addr) != 1)
+    return EINVAL;
+  return bind(fd, address, address_size(address)) ? errno : 0;
+}
+
+/* Returns a socket that connects, or a negative errno. */
+static int dial(const struct sipwire_loop *loop, const struct sockaddr *peer,
+                const char *local_address) {
+  int fd =
+      socket(peer->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0)
+    return -errno;
+  int number = fd >= loop->descriptors ? EMFILE
+               : local_address         ? bind_to(fd, local_address)
+                                       : 0;
+  if (!number && connect(fd, peer, address_size(peer)) && errno != EINPROGRESS)
+    number = errno;
+  if (!number)
+    return fd;
+  close(fd);
+  return -number;
+}
+
+int sw_stream_connect(struct sipwire_loop *loop, const struct sockaddr *peer,
+                      const char *local_address,
+                      const struct sw_stream_ops *ops, void *arg,
+                      struct sw_stream **out) {
+  struct sw_stream *stream = stream_new(loop, ops, arg);
+  if (!stream)
+    return SIPWIRE_ENOMEM;
+  int fd = dial(loop, peer, local_address);
+  if (fd >= 0) {
+    int error = stream_open(stream, fd);
+    if (error)
+      return error;
+    stream->connecting = true;
+    queue(stream);
+  } else {
+    stream->destroyed = true;
+    fail(stream, sw_error_of_errno(-fd), -fd);
+  }
+  *out = stream;
+  return 0;
+}
+
+int sw_stream_adopt(struct sipwire_loop *loop, int fd,
+                    const struct sw_stream_ops *ops, void *arg,
+                    struct sw_stream **out) {
+  struct sw_stream *stream =
+      fd < loop->descriptors ? stream_new(loop, ops, arg) : NULL;
+  if (!stream) {
+    close(fd);
+    return SIPWIRE_ENOMEM;
+  }
+  *out = stream;
+  return stream_open(stream, fd);
 }
 
 static bool numeric(const struct sockaddr *address, char *text, size_t size,
@@ -410,111 +539,6 @@ static bool numeric(const struct sockaddr *address, char *text, size_t size,
                    is_v6 ? (const void *)&v6->sin6_addr
                          : (const void *)&v4->sin_addr,
                    text, (socklen_t)size) != NULL;
-}
-
-static socklen_t address_size(const struct sockaddr *address) {
-  return address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                        : sizeof(struct sockaddr_in);
-}
-
-/* What connect() said, asked again.  With a local address it may have been
-   bind() that failed, and nobody is to be dialled for that. */
-static int probe(const struct sipwire_loop *loop, const struct sockaddr *peer,
-                 const char *local_address) {
-  int fd =
-      socket(peer->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0)
-    return errno;
-  int number = 0;
-  if (fd >= loop->descriptors)
-    number = EMFILE;
-  else if (!local_address && connect(fd, peer, address_size(peer)) &&
-           errno != EINPROGRESS)
-    number = errno;
-  close(fd);
-  return number;
-}
-
-static struct lws *dial(struct sw_stream *stream, const char *address, int port,
-                        const char *local_address) {
-  static const lws_retry_bo_t no_pings;
-  struct lws_client_connect_info info;
-  memset(&info, 0, sizeof info);
-  info.context = stream->loop->lws;
-  info.vhost = stream->loop->vhost;
-  info.address = info.host = address;
-  info.port = port;
-  info.path = "/";
-  info.iface = local_address;
-  info.method = "RAW";
-  info.protocol = info.local_protocol_name = "stream";
-  info.retry_and_idle_policy = &no_pings;
-  info.opaque_user_data = stream;
-  info.pwsi = &stream->wsi;
-  stream->dialing = true;
-  struct lws *wsi = lws_client_connect_via_info(&info);
-  stream->dialing = false;
-  return wsi;
-}
-
-int sw_stream_connect(struct sipwire_loop *loop, const struct sockaddr *peer,
-                      const char *local_address,
-                      const struct sw_stream_ops *ops, void *arg,
-                      struct sw_stream **out) {
-  char address[INET6_ADDRSTRLEN];
-  int port;
-  struct sw_stream *stream = stream_new(loop, ops, arg);
-  if (!stream)
-    return SIPWIRE_ENOMEM;
-  if (!numeric(peer, address, sizeof address, &port)) {
-    stream->destroyed = true;
-    fail(stream, SIPWIRE_EUNREACHABLE, EAFNOSUPPORT);
-  } else if (!dial(stream, address, port, local_address)) {
-    int number = probe(loop, peer, local_address);
-    stream->failed = false; /* its destruction knew no errno */
-    stream->wsi = NULL;
-    fail(stream, number ? sw_error_of_errno(number) : SIPWIRE_EUNREACHABLE,
-         number);
-  }
-  *out = stream;
-  return 0;
-}
-
-/* libwebsockets refused it, and may still tell of its end. */
-static void abandon(struct sw_stream *stream) {
-  stream->failed = stream->orphan = true;
-  if (!stream->destroyed)
-    return;
-  sw_list_remove(&stream->entry);
-  free(stream);
-}
-
-int sw_stream_adopt(struct sipwire_loop *loop, int fd,
-                    const struct sw_stream_ops *ops, void *arg,
-                    struct sw_stream **out) {
-  lws_adopt_desc_t adopt;
-  struct sw_stream *stream =
-      fd < loop->descriptors ? stream_new(loop, ops, arg) : NULL;
-  if (!stream) {
-    close(fd);
-    return SIPWIRE_ENOMEM;
-  }
-  memset(&adopt, 0, sizeof adopt);
-  adopt.vh = loop->vhost;
-  adopt.type = LWS_ADOPT_SOCKET;
-  adopt.fd.sockfd = fd;
-  adopt.vh_prot_name = "stream";
-  adopt.opaque = stream;
-  stream->dialing = true;
-  struct lws *wsi = lws_adopt_descriptor_vhost_via_info(&adopt);
-  stream->dialing = false;
-  if (!wsi) {
-    abandon(stream);
-    return SIPWIRE_ENOMEM;
-  }
-  own(stream, wsi);
-  *out = stream;
-  return 0;
 }
 
 int sw_stream_address(const struct sw_stream *stream, bool peer, char *buffer,
@@ -540,30 +564,23 @@ int sw_stream_address(const struct sw_stream *stream, bool peer, char *buffer,
 
 struct sw_watch *sw_watch_new(struct sipwire_loop *loop, int fd, sw_watch_fn fn,
                               void *arg) {
-  struct sw_watch *watch = calloc(1, sizeof *watch);
-  lws_adopt_desc_t adopt;
-  if (!watch || fd >= loop->descriptors) {
-    free(watch);
+  struct sw_watch *guard = calloc(1, sizeof *guard);
+  if (!guard || fd >= loop->descriptors) {
+    free(guard);
     close(fd);
     return NULL;
   }
-  watch->fn = fn;
-  watch->arg = arg;
-  watch->fd = fd;
-  memset(&adopt, 0, sizeof adopt);
-  adopt.vh = loop->vhost;
-  adopt.type = LWS_ADOPT_RAW_FILE_DESC;
-  adopt.fd.filefd = fd;
-  adopt.vh_prot_name = "watch";
-  adopt.opaque = watch;
-  watch->wsi = lws_adopt_descriptor_vhost_via_info(&adopt);
-  if (!watch->wsi) { /* libwebsockets may still know it */
-    watch->fn = NULL;
-    watch->next = loop->dead_watches;
-    loop->dead_watches = watch;
+  guard->fn = fn;
+  guard->arg = arg;
+  guard->fd = fd;
+  guard->wsi = watch(loop, fd, "watch", guard);
+  if (!guard->wsi) { /* libwebsockets may still know it */
+    guard->fn = NULL;
+    guard->next = loop->dead_watches;
+    loop->dead_watches = guard;
     return NULL;
   }
-  return watch;
+  return guard;
 }
 
 void sw_watch_free(struct sw_watch *watch) {

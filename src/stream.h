@@ -2,7 +2,7 @@
 #ifndef SW_STREAM_H
 #define SW_STREAM_H
 
-/* One TCP connection on libwebsockets' RAW role: connect or accept, read,
+/* One TCP connection, watched by libwebsockets: connect or accept, read,
    write, pause, flush, finish, and exactly one end.  Knows nothing of what it
    carries. */
 
@@ -80,6 +80,11 @@ void sw_stream_abort(struct sw_stream *stream);
    snprintf does; -1 when unknown. */
 int sw_stream_address(const struct sw_stream *stream, bool peer, char *buffer,
                       size_t size);
+
+/* sw_streams_read reads some of the streams in loop->readable, in which they
+   stand as long as they have not been read.  Called by the loop, outside all
+   callbacks. */
+void sw_streams_read(struct sipwire_loop *loop);
 
 /* sw_streams_run kills and ends the streams that are to be; called by the
    loop, outside all callbacks. */
