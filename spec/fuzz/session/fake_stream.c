@@ -144,6 +144,11 @@ void sw_streams_run(struct sipwire_loop *loop) {
   }
 }
 
+/* Here bytes come without being asked for. */
+void sw_streams_read(struct sipwire_loop *loop) {
+  REQUIRE(sw_list_empty(&loop->readable));
+}
+
 void sw_streams_close(struct sipwire_loop *loop) {
   for (struct sw_list *entry = loop->streams.next; entry != &loop->streams;
        entry = entry->next)
