@@ -85,6 +85,13 @@ describe("a connection", function()
       assert.are.equal("refused: Connection refused", err)
       assert.are.equal("tcp", info.phase)
       assert.is_number(info.errno)
+      c, err, code, info = open { server = "ws://127.0.0.1:1/",
+        local_address = "192.0.2.1" }
+      assert.is_nil(c)
+      assert.are.equal("unreachable", code)
+      assert.are.equal("unreachable: Cannot assign requested address", err)
+      assert.are.equal("tcp", info.phase)
+      assert.is_number(info.errno)
     end)
   end)
 

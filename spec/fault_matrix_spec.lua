@@ -45,8 +45,8 @@ fault.matrix("servers out of reach", {
     wss = { url = "wss://[ff02::1]:9/" } },
   { "broadcast", "unreachable", "tcp", url = "ws://127.255.255.255:9/",
     wss = { url = "wss://127.255.255.255:9/" } },
-  { "nothing but loopback", "unreachable", "tcp", url = "ws://[::1]:9/",
-    options = { local_address = "127.0.0.1" },
+  { "from the other family", "unreachable", "tcp", url = "ws://[::1]:9/",
+    options = { local_address = "127.0.0.1" }, info = { errno = 97 },
     wss = { url = "wss://[::1]:9/" } },
 })
 

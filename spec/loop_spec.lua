@@ -3,6 +3,7 @@
 
 local sipwire = require "sipwire"
 local helper = require "spec.helper"
+local run = require "spec.support.run"
 local uv = require "luv"
 
 helper.watch()
@@ -153,6 +154,100 @@ describe("a loop", function()
         assert.is_true(took > 0.001 and took < 2, took)
       end
     end)
+
+    -- 100 clients on this loop, their server on another; what it sends waits in
+    -- the kernel until this loop steps.
+    local function crowd()
+      local far = sipwire.loop()
+      local served, clients = {}, {}
+      local listener = assert(sipwire.listen { loop = far,
+        on_connection = function(s) served[#served + 1] = s end })
+      for i = 1, 100 do
+        clients[i] = sipwire.new { server = listener.url, loop = loop }
+        clients[i]:connect()
+      end
+      run.wait(function()
+        far:step(0)
+        loop:step(0)
+        for i = 1, 100 do
+          if not clients[i]:is_connected() then return false end
+        end
+        return #served == 100
+      end, 20, "100 connections")
+      drain()
+      for i, s in ipairs(served) do s:send("for you " .. i) end
+      far:step(0)
+      return clients, function() assert(far:close()) end
+    end
+
+    it("read some of many connections, and ask for the next tick at once",
+      function()
+        local clients, close = crowd()
+        local got, ticks, most = 0, 0, 0
+        for i = 1, 100 do
+          clients[i].on_message = function() got = got + 1 end
+        end
+        run.wait(function()
+          local before = got
+          if before > 0 then
+            assert.are.equal(0, loop:timeout())
+            assert.is_true(readable())
+          end
+          loop:step(before == 0 and 0.1 or nil)
+          assert.is_true(before == 0 or got > before)
+          ticks, most = ticks + 1, math.max(most, got - before)
+          return got == 100
+        end, 5, "100 messages")
+        assert.is_true(most <= 32 and ticks >= 4, most)
+        assert.is_false(readable())
+        close()
+      end)
+
+    it("leave out connections that were paused or dropped before their turn",
+      function()
+        local clients, close = crowd()
+        local got, first = {}, nil
+        local function count()
+          local number = 0
+          for _ in pairs(got) do number = number + 1 end
+          return number
+        end
+        for i = 1, 100 do
+          clients[i].on_message = function()
+            got[i] = true
+            if first then return end
+            first = i
+            for j = 1, 100 do
+              if j == i then -- goes on
+              elseif j % 3 == 0 then
+                clients[j]:_pause(true)
+              elseif j % 3 == 1 then
+                clients[j]:dispose()
+              end
+            end
+          end
+        end
+        run.wait(function() loop:step(0.1) return first end, 5, "the first")
+        for _ = 1, 20 do loop:step(0.001) end
+        for i = 1, 100 do
+          if i ~= first and i % 3 == 1 then
+            assert.is_nil(got[i], i)
+          elseif i % 3 == 2 then
+            assert.is_true(got[i], i)
+          end
+        end
+        -- of the paused ones, those that had been read by then have theirs
+        assert.is_true(count() < 34 + 32)
+        for i = 3, 100, 3 do clients[i]:_pause(false) end
+        run.wait(function()
+          loop:step(0.1)
+          for i = 3, 100, 3 do
+            if not got[i] then return false end
+          end
+          return true
+        end, 5, "the paused ones' messages")
+        close()
+      end)
 
     it("do not wait on once a timer is due (however late the step)", function()
       for _ = 1, 20 do

@@ -463,16 +463,16 @@ static socklen_t address_size(const struct sockaddr *address) {
 }
 
 /* Returns an errno. */
-static int bind_to(int fd, const char *text) {
+static int bind_to(int fd, const char *text, int family) {
   struct sockaddr_in v4 = {.sin_family = AF_INET};
   struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
-  bool is_v4 = inet_pton(AF_INET, text, &v4.sin_addr) == 1;
-  const struct sockaddr *address =
-      is_v4 ? (const void *)&v4 : (const void *)&v6;
+  bool is_v6 = family == AF_INET6;
+  const struct sockaddr *address = is_v6 ? (void *)&v6 : (void *)&v4;
   int on = 1; /* one port may serve for several peers */
+  if (inet_pton(family, text,
+                is_v6 ? (void *)&v6.sin6_addr : (void *)&v4.sin_addr) != 1)
+    return EAFNOSUPPORT;
   setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-  if (!is_v4 && inet_pton(AF_INET6, text, &v6.sin6_addr) != 1)
-    return EINVAL;
   return bind(fd, address, address_size(address)) ? errno : 0;
 }
 
@@ -484,8 +484,8 @@ static int dial(const struct sipwire_loop *loop, const struct sockaddr *peer,
   if (fd < 0)
     return -errno;
   int number = fd >= loop->descriptors ? EMFILE
-               : local_address         ? bind_to(fd, local_address)
-                                       : 0;
+               : local_address ? bind_to(fd, local_address, peer->sa_family)
+                               : 0;
   if (!number && connect(fd, peer, address_size(peer)) && errno != EINPROGRESS)
     number = errno;
   if (!number)
