@@ -341,10 +341,13 @@ static void on_connected(struct sw_stream *stream) {
     stream->ops->connected(stream->arg);
 }
 
+/* What came with an end before anybody knew of a connection is of no use. */
 static void on_close(struct sw_stream *stream) {
+  int number = 0;
   if (stream->fd < 0)
     return;
-  int number = stream->failed ? 0 : salvage(stream);
+  if (!stream->failed)
+    number = stream->connecting ? socket_errno(stream->fd) : salvage(stream);
   sw_list_remove(&stream->readable);
   note(stream, sw_error_of_errno(number), number);
   stream->fd = -1;
@@ -525,8 +528,10 @@ int sw_stream_adopt(struct sipwire_loop *loop, int fd,
     close(fd);
     return SIPWIRE_ENOMEM;
   }
-  *out = stream;
-  return stream_open(stream, fd);
+  int error = stream_open(stream, fd);
+  if (!error)
+    *out = stream;
+  return error;
 }
 
 static bool numeric(const struct sockaddr *address, char *text, size_t size,

@@ -223,28 +223,50 @@ static void nobody_listens(void) {
   refused_at("localhost");
 }
 
-static void a_reset_at_the_last_moment_is_told_as_one(void) {
+/* A couple whose listener is replaced by a socket of ours. */
+static int open_to_a_raw_listener(bool secure) {
+  struct way way = {"raw", secure, false, NULL, "127.0.0.1"};
   struct sockaddr_in address = {.sin_family = AF_INET};
-  socklen_t size = sizeof address;
-  couple_open(&plain);
+  int fd = raw_socket(), on = 1;
+  couple_open(&way);
   address.sin_port = htons(sipwire_listener_port(listener.listener));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   party_free(&listener);
   turns(5);
-  resetter = raw_socket();
-  int on = 1;
-  setsockopt(resetter, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-  CHECK_INT(bind(resetter, (struct sockaddr *)&address, size), 0);
-  CHECK_INT(listen(resetter, 1), 0);
-  CHECK_INT(sipwire_transport_connect(client.transport, 1), 0);
+  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  CHECK_INT(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+  CHECK_INT(listen(fd, 1), 0);
+  return fd;
+}
+
+static void reset_is_told(void) {
   RUN_UNTIL(client.done[1]);
   CHECK_STR(client.seen, "Disconnected>Connecting\n"
                          "Connecting>Disconnected reset in tcp\n"
                          "connect 1 reset in tcp\n");
-  CHECK_INT(resetter, -1);
   turns(5);
   CHECK(!sipwire_loop_alive(hosts[0].loop));
   couple_close();
+}
+
+static void a_reset_at_the_last_moment_is_told_as_one(void) {
+  resetter = open_to_a_raw_listener(false);
+  CHECK_INT(sipwire_transport_connect(client.transport, 1), 0);
+  reset_is_told();
+  CHECK_INT(resetter, -1);
+}
+
+/* Before the client has seen that it was connected at all. */
+static void words_and_a_reset_at_once_are_a_reset(void) {
+  for (int secure = 0; secure <= 1; secure++) {
+    int fd = open_to_a_raw_listener(secure);
+    CHECK_INT(sipwire_transport_connect(client.transport, 1), 0);
+    int peer = accept(fd, NULL, NULL);
+    raw_write(peer, "words", 5);
+    raw_reset(peer);
+    close(fd);
+    reset_is_told();
+  }
 }
 
 static void an_unknown_name_is_a_dns_error(void) {
@@ -919,6 +941,7 @@ int main(void) {
   TEST(a_client_is_served_by_whichever_address_answers);
   TEST(nobody_listens);
   TEST(a_reset_at_the_last_moment_is_told_as_one);
+  TEST(words_and_a_reset_at_once_are_a_reset);
   TEST(an_unknown_name_is_a_dns_error);
   TEST(a_stranger_s_certificate_is_refused);
   TEST(a_silent_address_has_the_time_that_is_left);
