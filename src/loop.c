@@ -480,7 +480,7 @@ static void wait_quietly(struct sipwire_loop *loop, int timeout_ms) {
   poll(&backend, 1, limit);
 }
 
-static void wait_and_see(struct sipwire_loop *loop, int timeout_ms) {
+static void wait_for_io(struct sipwire_loop *loop, int timeout_ms) {
   if (timeout_ms < 0 && !sipwire_loop_alive(loop))
     timeout_ms = 0; /* libwebsockets' own handles would wait for ever */
   if (timeout_ms && loop->quiet) {
@@ -501,7 +501,7 @@ int sipwire_loop_step(struct sipwire_loop *loop, int timeout_ms) {
   sw_links_flush(loop);
   sw_streams_run(loop);
   if (sw_list_empty(&loop->readable))
-    wait_and_see(loop, work_waits(loop) ? 0 : timeout_ms);
+    wait_for_io(loop, work_waits(loop) ? 0 : timeout_ms);
   sw_streams_read(loop);
   sw_streams_run(loop);
   sw_queue_splice(&loop->events, &loop->later);
