@@ -44,10 +44,12 @@ enum stage {
   STAGE_GONE
 };
 
-/* What each message touches stands together at the top. */
+/* What each message touches stands together at the top, behind the channel:
+   see stream.h. */
 struct sw_link {
-  struct sw_list entry; /* in loop->links; first */
-  struct sw_list dirty; /* in loop->dirty */
+  struct sw_channel channel; /* first */
+  struct sw_list entry;      /* in loop->links */
+  struct sw_list dirty;      /* in loop->dirty */
   struct sipwire_loop *loop;
   const struct sw_link_ops *ops;
   void *arg; /* NULL when nobody is to be told */
@@ -60,7 +62,6 @@ struct sw_link {
   struct sw_ws ws;
   struct sw_outbox outbox;
   size_t answers, answers_written; /* bytes: in the outbox, in the channel */
-  struct sw_channel channel;
   struct sw_keepalive keepalive;
   struct sw_target *target; /* NULL for a server's link */
   uv_timer_t timer;

@@ -312,11 +312,24 @@ static void read_some(struct sw_stream *stream) {
     fail(stream, sw_error_of_errno(errno), errno);
 }
 
+/* Among thousands, the next one and its owner are cold: they are fetched while
+   this one is read.  (3 % of a message with 1000 connections.) */
+static void look_ahead(const struct sw_list *readable) {
+  if (sw_list_empty(readable))
+    return;
+  const struct sw_stream *next =
+      SW_OWNER(readable->next, struct sw_stream, readable);
+  __builtin_prefetch(next->readable.next);
+  for (size_t i = 0; i < SW_STREAM_AHEAD; i += 64)
+    __builtin_prefetch((const char *)next->arg + i);
+}
+
 void sw_streams_read(struct sipwire_loop *loop) {
   for (int i = 0; i < READ_AT_ONCE && !sw_list_empty(&loop->readable); i++) {
     struct sw_stream *stream =
         SW_OWNER(loop->readable.next, struct sw_stream, readable);
     sw_list_remove(&stream->readable);
+    look_ahead(&loop->readable);
     if (!stream->failed)
       read_some(stream);
   }

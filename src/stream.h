@@ -13,6 +13,10 @@
 /* The most bytes that one read gives. */
 enum { SW_READ_SIZE = 65536 };
 
+/* Bytes at the head of |arg| below that are fetched into the cache before a
+   stream is read. */
+enum { SW_STREAM_AHEAD = 384 };
+
 struct lws_protocols;
 struct sipwire_loop;
 struct sockaddr;
