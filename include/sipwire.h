@@ -190,11 +190,11 @@ SIPWIRE_API int sipwire_loop_free(struct sipwire_loop *loop);
 /* sipwire_loop_step begins a tick: it writes what was queued, waits for I/O
    at most |timeout_ms| (0: not at all; negative: without a limit, while there
    is something to wait for), and does the I/O.  Of many connections that can
-   be read it reads some; a step for the others does not wait.  It may come
-   back early with nothing, and does so when a signal was handled.  What the
-   tick brought is then to be fetched with sipwire_loop_next() until that returns 0, which
-   ends the tick; what was not fetched is kept.  Returns 0 or SIPWIRE_EFORK,
-   SIPWIRE_EDISPOSED. */
+   be read it reads some; a step for the others does not wait.  It may come back
+   early with nothing, and does so when a signal was handled.  What the tick
+   brought is then to be fetched with sipwire_loop_next() until that returns 0,
+   which ends the tick; what was not fetched is kept.  Returns 0 or
+   SIPWIRE_EFORK, SIPWIRE_EDISPOSED. */
 SIPWIRE_API int sipwire_loop_step(struct sipwire_loop *loop, int timeout_ms);
 
 /* sipwire_loop_alive tells whether anything is left to wait for: a transport

@@ -95,6 +95,23 @@ describe("a connection", function()
     end)
   end)
 
+  it("is not handed on to programs that are started", function()
+    local function inherited()
+      local list, count = io.popen("ls -l /proc/self/fd"), 0
+      for line in list:lines() do
+        count = count + (line:find("socket:", 1, true) and 1 or 0)
+      end
+      list:close()
+      return count
+    end
+    main(function()
+      local before = inherited()
+      local c = assert(open())
+      assert.are.equal(before, inherited())
+      c:close()
+    end)
+  end)
+
   it("says when no message came in time, and goes on", function()
     main(function()
       local c = assert(open())

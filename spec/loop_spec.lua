@@ -183,9 +183,12 @@ describe("a loop", function()
     it("read some of many connections, and ask for the next tick at once",
       function()
         local clients, close = crowd()
-        local got, ticks, most = 0, 0, 0
+        local got, ticks, most, order = 0, 0, 0, {}
         for i = 1, 100 do
-          clients[i].on_message = function() got = got + 1 end
+          clients[i].on_message = function(_, text)
+            got = got + 1
+            order[got] = tonumber(text:match "%d+")
+          end
         end
         run.wait(function()
           local before = got
@@ -199,6 +202,7 @@ describe("a loop", function()
           return got == 100
         end, 5, "100 messages")
         assert.is_true(most <= 32 and ticks >= 4, most)
+        for i = 1, 100 do assert.are.equal(i, order[i]) end -- first come...
         assert.is_false(readable())
         close()
       end)

@@ -103,6 +103,7 @@ static bool context_open(struct sipwire_loop *loop) {
   info.gid = info.uid = -1;
   info.foreign_loops = foreign;
   info.pcontext = &loop->lws;
+  info.user = loop;
   info.timeout_secs = info.connect_timeout_secs = NEVER_SECONDS;
   info.retry_and_idle_policy = &no_pings;
   info.http_proxy_address = "0:0"; /* or it obeys $http_proxy */
@@ -196,6 +197,8 @@ static void waker_forget(const uv_handle_t *waker) {
 /* lws_context_destroy() takes two calls, with the loop run in between, or its
    libuv plug-in is unloaded under its handles. */
 static void context_close(struct sipwire_loop *loop) {
+  if (loop->lws_broken) /* rather a leak than a crash */
+    return;
   if (loop->lws) {
     lws_context_destroy(loop->lws);
     waker_forget(loop->waker);
@@ -529,8 +532,8 @@ static void tick_end(struct sipwire_loop *loop) {
   loop->in_tick = false;
   if (loop->timer_fd < 0)
     return;
-  /* After a read libwebsockets wants a turn to think.  The host would come back
-     for that alone: it costs less here. */
+  /* After an event libwebsockets wants a turn to think.  The host would come
+     back for that alone: it costs less here. */
   if (!work_waits(loop) && uv_backend_timeout(&loop->uv) == 0)
     run_uv(loop, 0);
   arm_for_next(loop);

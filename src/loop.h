@@ -77,6 +77,8 @@ struct sipwire_loop {
   bool uv_ready;
   bool in_tick;          /* between step() and the next() that returned 0 */
   bool in_uv;            /* inside uv_run() */
+  bool wsi_created;      /* libwebsockets has made an object */
+  bool lws_broken;       /* it must not be destroyed; see stream.c */
   bool waited;           /* until |wait_timer| expired */
   bool quiet;            /* the last wait was in vain */
   const uint8_t *canary; /* a page that reads 0 in a forked child */

@@ -22,6 +22,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <ifaddrs.h>
 #include <libwebsockets.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -89,6 +90,10 @@ static void fail(struct sw_stream *stream, int error, int sys_errno) {
   queue(stream);
 }
 
+static bool connected(const struct sw_stream *stream) {
+  return stream->fd >= 0 && !stream->connecting;
+}
+
 static int socket_errno(int fd) {
   int number = 0;
   socklen_t size = sizeof number;
@@ -145,7 +150,7 @@ static void run(struct sw_stream *stream) {
       stream->failed = true;
       stream->error = SIPWIRE_ERESET;
     }
-    /* calls back with RAW_CLOSE now and WSI_DESTROY in a later turn */
+    /* calls back with RAW_CLOSE_FILE now and WSI_DESTROY in a later turn */
     lws_set_timeout(stream->wsi, PENDING_TIMEOUT_USER_REASON_BASE,
                     LWS_TO_KILL_SYNC);
   }
@@ -222,7 +227,7 @@ static void block(struct sw_stream *stream) {
 void sw_stream_write(struct sw_stream *stream, const void *data,
                      size_t length) {
   size_t done = 0;
-  if (stream->failed || stream->fd < 0 || stream->finishing)
+  if (stream->failed || !connected(stream) || stream->finishing)
     return;
   if (!stream->blocked)
     done = send_some(stream, data, length);
@@ -265,7 +270,7 @@ uint64_t sw_stream_sent(const struct sw_stream *stream) {
 }
 
 void sw_stream_finish(struct sw_stream *stream) {
-  if (stream->finishing || stream->failed || stream->fd < 0)
+  if (stream->finishing || stream->failed || !connected(stream))
     return;
   stream->finishing = true;
   if (!stream->blocked)
@@ -294,13 +299,13 @@ void sw_stream_resume(struct sw_stream *stream) {
   sw_loop_kick(stream->loop);
 }
 
+/* Told again and again as long as there is something to be read. */
 static void on_readable(struct sw_stream *stream) {
   if (!stream->failed && !stream->paused && !stream->connecting &&
       sw_list_empty(&stream->readable))
     sw_list_add(&stream->loop->readable, &stream->readable);
 }
 
-/* What a read leaves behind, or an interrupted one, is told of again. */
 static void read_some(struct sw_stream *stream) {
   uint8_t *bytes = stream->loop->input;
   ssize_t length = recv(stream->fd, bytes, SW_READ_SIZE, MSG_DONTWAIT);
@@ -346,11 +351,13 @@ static void sweep_stale(uv_handle_t *handle, void *wsi) {
 
 /* A connection has been made, or refused. */
 static void on_connected(struct sw_stream *stream) {
-  int number = socket_errno(stream->fd);
   stream->connecting = false;
+  if (stream->failed)
+    return;
+  int number = socket_errno(stream->fd);
   if (number)
     fail(stream, sw_error_of_errno(number), number);
-  else if (!stream->failed)
+  else
     stream->ops->connected(stream->arg);
 }
 
@@ -381,12 +388,20 @@ static void on_destroy(struct sw_stream *stream, struct lws *wsi) {
     queue(stream);
 }
 
+/* Comes to the first protocol, whichever it is for. */
+static void on_create(struct lws *wsi) {
+  struct sipwire_loop *loop = lws_context_user(lws_get_context(wsi));
+  loop->wsi_created = true;
+}
+
 static int on_stream(struct lws *wsi, enum lws_callback_reasons reason,
                      void *user, void *in, size_t length) {
   struct sw_stream *stream = lws_get_opaque_user_data(wsi);
   (void)user;
   (void)in;
   (void)length;
+  if (reason == LWS_CALLBACK_WSI_CREATE)
+    on_create(wsi);
   if (!stream)
     return 0;
   if (reason == LWS_CALLBACK_RAW_RX_FILE)
@@ -442,17 +457,25 @@ static struct sw_stream *stream_new(struct sipwire_loop *loop,
   return stream;
 }
 
-/* Has |fd| watched; libwebsockets closes it, in any case. */
-static struct lws *watch(const struct sipwire_loop *loop, int fd,
+/* Has |fd| watched, and closed in the end.  With no memory for its own object
+   libwebsockets leaves the descriptor to us; with none for libuv's handle it
+   keeps an object that crashes when the context is destroyed. */
+static struct lws *adopt(struct sipwire_loop *loop, int fd,
                          const char *protocol, void *arg) {
-  lws_adopt_desc_t adopt;
-  memset(&adopt, 0, sizeof adopt);
-  adopt.vh = loop->vhost;
-  adopt.type = LWS_ADOPT_RAW_FILE_DESC;
-  adopt.fd.filefd = fd;
-  adopt.vh_prot_name = protocol;
-  adopt.opaque = arg;
-  return lws_adopt_descriptor_vhost_via_info(&adopt);
+  lws_adopt_desc_t info;
+  memset(&info, 0, sizeof info);
+  info.vh = loop->vhost;
+  info.type = LWS_ADOPT_RAW_FILE_DESC;
+  info.fd.filefd = fd;
+  info.vh_prot_name = protocol;
+  info.opaque = arg;
+  loop->wsi_created = false;
+  struct lws *wsi = lws_adopt_descriptor_vhost_via_info(&info);
+  if (!wsi && !loop->wsi_created)
+    close(fd);
+  else if (!wsi)
+    loop->lws_broken = true;
+  return wsi;
 }
 
 /* What libwebsockets refused it may still tell the end of. */
@@ -461,12 +484,10 @@ static int stream_open(struct sw_stream *stream, int fd) {
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   stream->fd = fd;
   stream->adopting = true;
-  stream->wsi = watch(stream->loop, fd, "stream", stream);
+  stream->wsi = adopt(stream->loop, fd, "stream", stream);
   stream->adopting = false;
-  if (stream->wsi) {
-    lws_set_timeout(stream->wsi, NO_PENDING_TIMEOUT, 0);
+  if (stream->wsi)
     return 0;
-  }
   stream->failed = stream->orphan = true;
   if (stream->destroyed)
     stream_free(stream);
@@ -476,6 +497,22 @@ static int stream_open(struct sw_stream *stream, int fd) {
 static socklen_t address_size(const struct sockaddr *address) {
   return address->sa_family == AF_INET6 ? sizeof(struct sockaddr_in6)
                                         : sizeof(struct sockaddr_in);
+}
+
+/* A link-local address is one of its interface (RFC 4007). */
+static uint32_t scope_of(const struct in6_addr *address) {
+  struct ifaddrs *list;
+  uint32_t scope = 0;
+  if (!IN6_IS_ADDR_LINKLOCAL(address) || getifaddrs(&list))
+    return 0;
+  for (struct ifaddrs *each = list; each; each = each->ifa_next) {
+    const struct sockaddr_in6 *own = (const void *)each->ifa_addr;
+    if (own && own->sin6_family == AF_INET6 &&
+        !memcmp(&own->sin6_addr, address, sizeof *address))
+      scope = own->sin6_scope_id;
+  }
+  freeifaddrs(list);
+  return scope;
 }
 
 /* Returns an errno. */
@@ -488,6 +525,7 @@ static int bind_to(int fd, const char *text, int family) {
   if (inet_pton(family, text,
                 is_v6 ? (void *)&v6.sin6_addr : (void *)&v4.sin_addr) != 1)
     return EAFNOSUPPORT;
+  v6.sin6_scope_id = scope_of(&v6.sin6_addr);
   setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
   return bind(fd, address, address_size(address)) ? errno : 0;
 }
@@ -566,7 +604,7 @@ int sw_stream_address(const struct sw_stream *stream, bool peer, char *buffer,
   socklen_t length = sizeof storage;
   char text[INET6_ADDRSTRLEN];
   int port;
-  if (stream->fd < 0)
+  if (!connected(stream))
     return -1;
   if (peer ? getpeername(stream->fd, address, &length)
            : getsockname(stream->fd, address, &length))
@@ -582,23 +620,23 @@ int sw_stream_address(const struct sw_stream *stream, bool peer, char *buffer,
 
 struct sw_watch *sw_watch_new(struct sipwire_loop *loop, int fd, sw_watch_fn fn,
                               void *arg) {
-  struct sw_watch *guard = calloc(1, sizeof *guard);
-  if (!guard || fd >= loop->descriptors) {
-    free(guard);
+  struct sw_watch *watch = calloc(1, sizeof *watch);
+  if (!watch || fd >= loop->descriptors) {
+    free(watch);
     close(fd);
     return NULL;
   }
-  guard->fn = fn;
-  guard->arg = arg;
-  guard->fd = fd;
-  guard->wsi = watch(loop, fd, "watch", guard);
-  if (!guard->wsi) { /* libwebsockets may still know it */
-    guard->fn = NULL;
-    guard->next = loop->dead_watches;
-    loop->dead_watches = guard;
+  watch->fn = fn;
+  watch->arg = arg;
+  watch->fd = fd;
+  watch->wsi = adopt(loop, fd, "watch", watch);
+  if (!watch->wsi) { /* libwebsockets may still know it */
+    watch->fn = NULL;
+    watch->next = loop->dead_watches;
+    loop->dead_watches = watch;
     return NULL;
   }
-  return guard;
+  return watch;
 }
 
 void sw_watch_free(struct sw_watch *watch) {

@@ -26,8 +26,8 @@ struct sw_stream;
    with. */
 const struct lws_protocols *sw_stream_protocols(void);
 
-/* Called from inside sipwire_loop_step() only, or for |progress| also from
-   inside the calls below. */
+/* Called from inside sipwire_loop_step() and sipwire_loop_next() only, or for
+   |progress| also from inside the calls below. */
 struct sw_stream_ops {
   void (*connected)(void *arg);
   /* |bytes| may be written to and are valid during the call. */
@@ -85,9 +85,8 @@ void sw_stream_abort(struct sw_stream *stream);
 int sw_stream_address(const struct sw_stream *stream, bool peer, char *buffer,
                       size_t size);
 
-/* sw_streams_read reads some of the streams in loop->readable, in which they
-   stand as long as they have not been read.  Called by the loop, outside all
-   callbacks. */
+/* sw_streams_read reads some of the streams in loop->readable, the oldest
+   first; each stands there once.  Called by the loop, outside all callbacks. */
 void sw_streams_read(struct sipwire_loop *loop);
 
 /* sw_streams_run kills and ends the streams that are to be; called by the

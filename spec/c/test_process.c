@@ -5,6 +5,7 @@
 #define _GNU_SOURCE
 #include "host.h"
 
+#include <libwebsockets.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -100,6 +101,33 @@ static void a_peer_that_never_closes_is_let_go(void) {
   couple_close();
 }
 
+/* ---- No memory inside libwebsockets ------------------------------------- */
+
+static unsigned refused_in; /* allocations of libwebsockets; 0: none is */
+
+static void *reallocate(void *memory, size_t size, const char *reason) {
+  (void)reason;
+  if (size)
+    return refused_in && --refused_in == 0 ? NULL : realloc(memory, size);
+  free(memory);
+  return NULL;
+}
+
+static void a_connection_it_has_no_memory_for_leaves_no_descriptor(void) {
+  lws_set_allocator(reallocate);
+  couple_open(false, "127.0.0.1");
+  converse();
+  RUN_UNTIL(served.state == SIPWIRE_DISCONNECTED);
+  turns(5);
+  unsigned before = descriptors();
+  refused_in = 1;
+  CHECK_INT(sipwire_transport_connect(client.transport, 2), SIPWIRE_ENOMEM);
+  CHECK_INT(refused_in, 0);
+  CHECK_INT(descriptors(), before);
+  converse();
+  couple_close();
+}
+
 /* ---- Signals, limits, stderr ------------------------------------------- */
 
 static void on_pipe(int number) {
@@ -190,7 +218,8 @@ static void writing_to_a_closed_connection_is_survived(void) {
   close(fd);
   for (unsigned tag = 1; tag <= 3; tag++)
     CHECK_INT(sipwire_transport_send(served.transport, large, sizeof large,
-                                     SIPWIRE_FRAME_BINARY, tag), 0);
+                                     SIPWIRE_FRAME_BINARY, tag),
+              0);
   RUN_UNTIL(served.state == SIPWIRE_DISCONNECTED && served.done[3]);
   CHECK_INT(served.done[1] + served.done[2] + served.done[3], 3);
   CHECK(served.lost >= 2);
@@ -419,6 +448,7 @@ int main(void) {
   TEST(a_conversation_leaves_no_descriptor);
   TEST(descriptors_go_with_their_connection);
   TEST(a_peer_that_never_closes_is_let_go);
+  TEST(a_connection_it_has_no_memory_for_leaves_no_descriptor);
   TEST(signals_and_limits_stay);
   TEST(a_high_limit_stays);
   TEST(writing_to_a_closed_connection_is_survived);

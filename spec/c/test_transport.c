@@ -131,6 +131,8 @@ static void converse(const struct way *way) {
             SIPWIRE_ESTATE);
   CHECK_INT(sipwire_transport_connect(client.transport, 1), 0);
   CHECK_INT(sipwire_transport_state(client.transport), SIPWIRE_CONNECTING);
+  CHECK_INT(sipwire_transport_local_address(client.transport, buffer, 64),
+            SIPWIRE_ESTATE);
   CHECK_INT(party_send(&client, "early", 9), SIPWIRE_ESTATE);
   RUN_UNTIL(client.done[1]);
   CHECK_INT(sipwire_transport_state(served.transport), SIPWIRE_CONNECTED);
