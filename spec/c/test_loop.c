@@ -157,6 +157,31 @@ static void paused_it_stays_silent(void) {
   couple_close();
 }
 
+static void resume_when_sent(const struct sipwire_event *event) {
+  if (event->type == SIPWIRE_EVENT_SEND_DONE)
+    sipwire_transport_resume(client.transport);
+}
+
+/* In a tick in which no descriptor had anything to say. */
+static void resumed_by_an_event_it_is_read(void) {
+  couple_connect();
+  everything_quiet();
+  sipwire_transport_pause(client.transport);
+  everything_quiet();
+  CHECK_INT(party_send(&served, "one", 0), 0);
+  everything_quiet();
+  CHECK_INT(client.messages, 0);
+  on_each_event = resume_when_sent;
+  CHECK_INT(party_send(&client, "two", 1), 0);
+  for (int i = 0; i < 3 && client.messages < 1; i++) {
+    CHECK(wait_readable(hosts[0].loop));
+    quiet(0);
+  }
+  CHECK_INT(client.messages, 1);
+  on_each_event = NULL;
+  couple_close();
+}
+
 /* What was stepped but not fetched is still to be fetched. */
 static void an_unfetched_event_keeps_it_readable(void) {
   struct sipwire_event event;
@@ -874,6 +899,7 @@ int main(void) {
   TEST(every_free_makes_it_readable);
   TEST(it_is_readable_while_something_is_to_be_read);
   TEST(paused_it_stays_silent);
+  TEST(resumed_by_an_event_it_is_read);
   TEST(an_unfetched_event_keeps_it_readable);
   TEST(what_an_event_causes_makes_it_readable_again);
   TEST(its_timeout_counts_down_to_a_timer);
