@@ -16,7 +16,6 @@ dependencies = {
   "lua >= 5.1, < 5.5",
 }
 external_dependencies = {
-  LIBWEBSOCKETS = { header = "libwebsockets.h" },
   LIBUV = { header = "uv.h" },
   OPENSSL = { header = "openssl/ssl.h" },
 }

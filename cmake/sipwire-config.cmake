@@ -1,9 +1,8 @@
 # Gives sipwire::sipwire (shared) and sipwire::static, which is linked with
-# libwebsockets, libuv and OpenSSL under these names.
+# libuv and OpenSSL under these names.
 include(CMakeFindDependencyMacro)
 find_dependency(PkgConfig)
 find_dependency(Threads)
-pkg_check_modules(WEBSOCKETS QUIET IMPORTED_TARGET libwebsockets)
 pkg_check_modules(UV QUIET IMPORTED_TARGET libuv)
 pkg_check_modules(OPENSSL QUIET IMPORTED_TARGET openssl)
 

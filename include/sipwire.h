@@ -173,8 +173,7 @@ struct sipwire_loop_config {
 };
 
 /* sipwire_loop_new makes a private event loop.  |config| may be NULL.
-   It returns 0, SIPWIRE_ENOMEM, or SIPWIRE_ESYSTEM (no descriptors left, or
-   libwebsockets lacks its libuv plug-in). */
+   It returns 0, SIPWIRE_ENOMEM, or SIPWIRE_ESYSTEM (no descriptors left). */
 SIPWIRE_API int sipwire_loop_new(const struct sipwire_loop_config *config,
                                  struct sipwire_loop **loop);
 

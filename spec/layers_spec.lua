@@ -46,8 +46,6 @@ local c_headers = words [[
 
 -- Libraries: how their names look, and the files that may know them.
 local libraries = {
-  { "libwebsockets", { "^libwebsockets", "^lws" }, { "lws_", "LWS_" },
-    words "loop stream" },
   { "libuv", { "^uv%.h$", "^uv/" }, { "uv_", "UV_" },
     words "loop stream resolve timer link listener" },
   { "OpenSSL", { "^openssl/" }, { "SSL_", "EVP_", "X509_", "BIO_", "RAND_" },
@@ -176,7 +174,6 @@ describe("layers", function()
     for name in text:gmatch "#%s*include%s*([^\n]*)" do
       assert(c_headers[name:match "^<(.*)>$"], name)
     end
-    assert.is_nil(text:find "lws_")
     assert.is_nil(text:find "uv_")
   end)
 
@@ -209,17 +206,6 @@ describe("the layer check", function()
     bad("src/fsm.c", "  #  include <uv.h>", "is pure, includes uv.h")
     good("src/ws.c", '#include <string.h>\n#include "utf8.h"')
     good("src/fsm.h", '#include "sipwire.h"')
-  end)
-
-  it("keeps libwebsockets in loop and stream", function()
-    bad("src/link.c", "#include <libwebsockets.h>", "includes libwebsockets")
-    bad("src/link.c", "void f(void) { lws_cancel(x); }", "uses libwebsockets")
-    bad("src/tls.h", "struct lws_vhost;", "uses libwebsockets")
-    bad("src/transport.c", "int x = LWS_WRITE_TEXT;", "uses libwebsockets")
-    bad("src/lua/loop.c", "struct lws_vhost;", "uses libwebsockets")
-    good("src/stream.c", "#include <libwebsockets.h>\nvoid lws_f(void);")
-    good("src/loop.h", "struct lws_vhost;")
-    good("src/link.c", "/* not lws_write */ int sw_lws_free;")
   end)
 
   it("keeps OpenSSL in tls and random, libuv in I/O", function()

@@ -21,18 +21,13 @@
 #include "loop.h"
 
 #include <errno.h>
-#include <libwebsockets.h>
-#include <malloc.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -43,18 +38,7 @@
 #include "timer.h"
 #include "tls.h"
 
-#if !defined(LWS_WITH_LIBUV)
-#error "libwebsockets was built without libuv"
-#endif
-
 enum { NOT_ARMED = -1, ARMED_NOW = 0 };
-
-/* Above this libwebsockets falls back to a tiny table (it reads the limit as
-   an int and distrusts large ones); it costs 16 bytes each. */
-enum { DESCRIPTORS_MAX = 65536 };
-
-/* Deadlines are ours; libwebsockets' own must never come first. */
-enum { NEVER_SECONDS = 24 * 3600 };
 
 enum { CANARY_SIZE = 4096 };
 
@@ -82,41 +66,7 @@ void sw_list_remove(struct sw_list *entry) {
 
 /* ---- Making ------------------------------------------------------------ */
 
-/* libwebsockets makes and destroys contexts with process-wide state: its own,
-   and what context_open_quietly() restores. */
-static pthread_mutex_t contexts = PTHREAD_MUTEX_INITIALIZER;
-
-static void find_poll(uv_handle_t *handle, void *arg) {
-  uv_handle_t **found = arg;
-  if (handle->type == UV_POLL)
-    *found = handle;
-}
-
-static bool context_open(struct sipwire_loop *loop) {
-  static const lws_retry_bo_t no_pings;
-  void *foreign[1] = {&loop->uv};
-  struct lws_context_creation_info info;
-  memset(&info, 0, sizeof info);
-  info.options = LWS_SERVER_OPTION_LIBUV | LWS_SERVER_OPTION_EXPLICIT_VHOSTS;
-  info.port = CONTEXT_PORT_NO_LISTEN;
-  info.protocols = sw_stream_protocols();
-  info.gid = info.uid = -1;
-  info.foreign_loops = foreign;
-  info.pcontext = &loop->lws;
-  info.user = loop;
-  info.timeout_secs = info.connect_timeout_secs = NEVER_SECONDS;
-  info.retry_and_idle_policy = &no_pings;
-  info.http_proxy_address = "0:0"; /* or it obeys $http_proxy */
-  info.vhost_name = "sipwire";
-  loop->lws = lws_create_context(&info);
-  if (loop->lws)
-    loop->vhost = lws_create_vhost(loop->lws, &info);
-  uv_walk(&loop->uv, find_poll, &loop->waker); /* there is no other yet */
-  return loop->vhost != NULL;
-}
-
-/* Where descriptors run out libuv loses one, and libwebsockets makes a context
-   that crashes when it is destroyed.  Together they take six. */
+/* Where descriptors run out libuv aborts or loses some; it takes six. */
 static bool descriptors_left(void) {
   int fds[8], count = 0;
   while (count < 8 && (fds[count] = epoll_create1(EPOLL_CLOEXEC)) >= 0)
@@ -124,28 +74,6 @@ static bool descriptors_left(void) {
   for (int i = 0; i < count; i++)
     close(fds[i]);
   return count == 8;
-}
-
-/* libwebsockets takes three process-wide liberties while it makes a context:
-   it logs to stderr, ignores SIGPIPE, and sizes tables by RLIMIT_NOFILE. */
-static bool context_open_quietly(struct sipwire_loop *loop) {
-  struct sigaction pipe_action;
-  struct rlimit limit, lowered;
-  bool known = !getrlimit(RLIMIT_NOFILE, &limit);
-  bool lower = known && limit.rlim_cur > DESCRIPTORS_MAX;
-  loop->descriptors = known && !lower ? (int)limit.rlim_cur : DESCRIPTORS_MAX;
-  lws_set_log_level(0, NULL);
-  sigaction(SIGPIPE, NULL, &pipe_action);
-  if (lower) {
-    lowered = limit;
-    lowered.rlim_cur = DESCRIPTORS_MAX;
-    setrlimit(RLIMIT_NOFILE, &lowered);
-  }
-  bool opened = context_open(loop);
-  if (lower)
-    setrlimit(RLIMIT_NOFILE, &limit);
-  sigaction(SIGPIPE, &pipe_action, NULL);
-  return opened;
 }
 
 static const uint8_t *canary_new(void) {
@@ -166,8 +94,7 @@ static void close_stale(uv_handle_t *handle, void *arg) {
   if (uv_is_closing(handle))
     return;
   ++*left;
-  /* libwebsockets allocates its poll handles singly */
-  uv_close(handle, handle->type == UV_POLL ? (uv_close_cb)free : NULL);
+  uv_close(handle, NULL);
 }
 
 static void spin(struct sipwire_loop *loop) {
@@ -175,45 +102,9 @@ static void spin(struct sipwire_loop *loop) {
     uv_run(&loop->uv, UV_RUN_NOWAIT);
 }
 
-/* libwebsockets 4.1 closes the descriptor that wakes it twice: in the first
-   lws_context_destroy(), and when its handle is gone.  By then the number may
-   be that of a file which another thread has opened.  No call makes it forget
-   the number; so it is looked for where the one that tells it must read it. */
-static void waker_forget(const uv_handle_t *waker) {
-  bool twice = !strncmp(lws_get_library_version(), "4.1.", 4);
-  struct lws *wsi = twice && waker ? waker->data : NULL;
-  int fd = wsi ? (int)lws_get_socket_fd(wsi) : -1;
-  size_t count = fd < 0 ? 0 : malloc_usable_size(wsi) / sizeof(int);
-  for (int *at = (int *)(void *)wsi; count > 0; at++, count--) {
-    if (*at != fd)
-      continue;
-    *at = -1;
-    if (lws_get_socket_fd(wsi) == -1)
-      return;
-    *at = fd; /* another field that looks like it */
-  }
-}
-
-/* lws_context_destroy() takes two calls, with the loop run in between, or its
-   libuv plug-in is unloaded under its handles. */
-static void context_close(struct sipwire_loop *loop) {
-  if (loop->lws_broken) /* rather a leak than a crash */
-    return;
-  if (loop->lws) {
-    lws_context_destroy(loop->lws);
-    waker_forget(loop->waker);
-  }
-  spin(loop);
-  if (loop->lws)
-    lws_context_destroy(loop->lws);
-}
-
 static int io_close(struct sipwire_loop *loop) {
   unsigned left = 0;
-  pthread_mutex_lock(&contexts);
-  context_close(loop);
-  pthread_mutex_unlock(&contexts);
-  sw_streams_release(loop);
+  spin(loop);
   uv_walk(&loop->uv, close_stale, &left);
   spin(loop);
   int status = uv_loop_close(&loop->uv);
@@ -248,10 +139,7 @@ static int loop_open(struct sipwire_loop *loop) {
   if (uv_timer_init(&loop->uv, &loop->wait_timer))
     return SIPWIRE_ESYSTEM;
   loop->wait_timer.data = loop;
-  pthread_mutex_lock(&contexts);
-  bool opened = context_open_quietly(loop);
-  pthread_mutex_unlock(&contexts);
-  return opened ? 0 : SIPWIRE_ESYSTEM;
+  return 0;
 }
 
 int sipwire_loop_new(const struct sipwire_loop_config *config,
@@ -370,6 +258,12 @@ static bool work_waits(const struct sipwire_loop *loop) {
          !sw_list_empty(&loop->readable) || loop->todo;
 }
 
+/* For a loop with nothing in it libuv says 0. */
+static int io_timeout(struct sipwire_loop *loop) {
+  uv_update_time(&loop->uv);
+  return uv_loop_alive(&loop->uv) ? uv_backend_timeout(&loop->uv) : -1;
+}
+
 int sipwire_loop_timeout(struct sipwire_loop *loop) {
   int error = sw_loop_check(loop);
   if (error)
@@ -377,8 +271,7 @@ int sipwire_loop_timeout(struct sipwire_loop *loop) {
   if (work_waits(loop))
     return 0;
   uv_timer_stop(&loop->wait_timer);
-  uv_update_time(&loop->uv);
-  return uv_backend_timeout(&loop->uv);
+  return io_timeout(loop);
 }
 
 static void arm(struct sipwire_loop *loop, int64_t deadline) {
@@ -476,8 +369,7 @@ static void run_uv(struct sipwire_loop *loop, int timeout_ms) {
    never while there is traffic. */
 static void wait_quietly(struct sipwire_loop *loop, int timeout_ms) {
   struct pollfd backend = {uv_backend_fd(&loop->uv), POLLIN, 0};
-  uv_update_time(&loop->uv);
-  int limit = uv_backend_timeout(&loop->uv);
+  int limit = io_timeout(loop);
   if (limit < 0 || (timeout_ms >= 0 && timeout_ms < limit))
     limit = timeout_ms;
   poll(&backend, 1, limit);
@@ -485,7 +377,7 @@ static void wait_quietly(struct sipwire_loop *loop, int timeout_ms) {
 
 static void wait_for_io(struct sipwire_loop *loop, int timeout_ms) {
   if (timeout_ms < 0 && !sipwire_loop_alive(loop))
-    timeout_ms = 0; /* libwebsockets' own handles would wait for ever */
+    timeout_ms = 0; /* nothing would end it */
   if (timeout_ms && loop->quiet) {
     wait_quietly(loop, timeout_ms);
     timeout_ms = 0;
@@ -530,13 +422,8 @@ static bool take(struct sipwire_loop *loop, struct sw_queue *queue,
 static void tick_end(struct sipwire_loop *loop) {
   sw_links_flush(loop);
   loop->in_tick = false;
-  if (loop->timer_fd < 0)
-    return;
-  /* After an event libwebsockets wants a turn to think.  The host would come
-     back for that alone: it costs less here. */
-  if (!work_waits(loop) && uv_backend_timeout(&loop->uv) == 0)
-    run_uv(loop, 0);
-  arm_for_next(loop);
+  if (loop->timer_fd >= 0)
+    arm_for_next(loop);
 }
 
 int sipwire_loop_next(struct sipwire_loop *loop, struct sipwire_event *event) {

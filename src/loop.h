@@ -2,9 +2,8 @@
 #ifndef SW_LOOP_H
 #define SW_LOOP_H
 
-/* One private libuv loop with one lws_context on it: the tick, the queues of
-   events and inputs, the pollable descriptor.  Knows neither SIP nor
-   WebSocket. */
+/* One private libuv loop: the tick, the queues of events and inputs, the
+   pollable descriptor.  Knows neither SIP nor WebSocket. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -16,8 +15,6 @@
 #include "random.h"
 #include "sipwire.h"
 
-struct lws_context;
-struct lws_vhost;
 struct sw_inbox;
 struct sw_crew;
 struct sw_lookup;
@@ -77,16 +74,11 @@ struct sipwire_loop {
   bool uv_ready;
   bool in_tick;          /* between step() and the next() that returned 0 */
   bool in_uv;            /* inside uv_run() */
-  bool wsi_created;      /* libwebsockets has made an object */
-  bool lws_broken;       /* it must not be destroyed; see stream.c */
   bool waited;           /* until |wait_timer| expired */
   bool quiet;            /* the last wait was in vain */
   const uint8_t *canary; /* a page that reads 0 in a forked child */
   uv_loop_t uv;
   uv_timer_t wait_timer;
-  struct lws_context *lws;
-  struct lws_vhost *vhost;
-  uv_handle_t *waker; /* of libwebsockets; see loop.c */
   struct sw_queue events, later, inputs;
   struct sw_item *spent; /* what the last event points to */
   unsigned live;         /* things that sipwire_loop_alive() counts */
@@ -94,9 +86,7 @@ struct sipwire_loop {
   struct sw_list readable; /* streams to be read */
   struct sw_list dirty;    /* links with unwritten frames */
   size_t dirty_bytes;      /* about as many are in them */
-  int descriptors;         /* libwebsockets takes none from here on */
-  struct sw_watch *dead_watches;
-  struct sw_stream *todo; /* streams that are to be killed or ended */
+  struct sw_stream *todo;  /* streams that are to be ended */
   struct sw_lookup *lookups;
   struct sw_crew *crew; /* of their threads */
   struct sw_tls_context *tls_contexts;

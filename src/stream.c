@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* Carries the bytes of one TCP connection that libwebsockets watches for us.
-   Must not know what the bytes mean.
+/* Carries the bytes of one TCP connection.  Must not know what they mean.
 
    Design notes.
-   - For libwebsockets a stream is a file (RAW FILE role): it says when there is
-     something to be read or room to write.  connect(), recv() and send() are
-     ours.  Its own sockets lose the errno of a failed connect(), and stop
-     reading for good when a peer does not read.
+   - libuv says when there is something to be read or room to write; connect(),
+     recv() and send() are ours: uv_tcp_t would take three callbacks and a
+     request object for each write.
    - Readable streams wait in |loop->readable| for sw_streams_read(), which
      reads some of them.  What these lead to (callbacks, answers) is done before
      the next are read, while all that it touches is still in the cache: with
      1000 busy connections this saves a tenth of the time.
-   - A wsi is killed only by sw_streams_run(), outside all callbacks; what
-     fails puts itself on the loop's |todo| list.  The end is the wsi's
-     destruction.
+   - A stream ends in sw_streams_run() only, outside all callbacks; what fails
+     puts itself on the loop's |todo| list.  Its memory is libuv's until the
+     handle is closed, a turn later.
    - libuv reports a reset without reading what came before it; those bytes (a
      close frame, often) are fetched before the end is told. */
 
@@ -23,13 +21,13 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <ifaddrs.h>
-#include <libwebsockets.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include "buffer.h"
 #include "error.h"
@@ -38,57 +36,70 @@
 /* How many streams are read in one tick. */
 enum { READ_AT_ONCE = 16 };
 
-/* What every message touches stands first, in two lines of the cache. */
+/* What every message touches comes first, in two lines of the cache. */
 struct sw_stream {
   struct sw_list readable; /* in loop->readable */
   struct sipwire_loop *loop;
   const struct sw_stream_ops *ops;
   void *arg;
-  int fd;
-  bool queued, failed, killed, destroyed, orphan;
-  bool adopting;   /* libwebsockets has not agreed yet */
+  int fd; /* -1 before and after */
+  bool failed;
+  bool ending;     /* in loop->todo, or just taken from there */
   bool connecting; /* connect() is going on */
   bool blocked;    /* waiting for the socket to take more */
   bool finishing, finished, paused;
   struct sw_buffer unsent;
   uint64_t sent;
-  struct lws *wsi;
+  uv_poll_t poll;
   struct sw_list entry; /* in loop->streams */
   struct sw_stream *next_todo;
   int error, sys_errno; /* why it ends */
 };
 
 struct sw_watch {
-  struct sw_watch *next; /* of loop->dead_watches */
-  struct lws *wsi;
+  uv_poll_t poll;
   sw_watch_fn fn;
   void *arg;
   int fd;
 };
 
+/* ---- Watching ---------------------------------------------------------- */
+
+static void watch_for(uv_poll_t *poll, int events, uv_poll_cb callback) {
+  if (events)
+    uv_poll_start(poll, events, callback);
+  else
+    uv_poll_stop(poll);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void watch_stream(struct sw_stream *stream) {
+  int events = 0;
+  if (stream->fd < 0 || stream->failed)
+    return;
+  if (!stream->paused && !stream->connecting)
+    events |= UV_READABLE;
+  if (stream->blocked || stream->connecting)
+    events |= UV_WRITABLE;
+  watch_for(&stream->poll, events, on_poll);
+}
+
 /* ---- Ends -------------------------------------------------------------- */
 
-static void queue(struct sw_stream *stream) {
-  if (stream->queued)
+/* The first reason counts. */
+static void fail(struct sw_stream *stream, int error, int sys_errno) {
+  if (!stream->failed) {
+    stream->failed = true;
+    stream->error = error;
+    stream->sys_errno = sys_errno;
+  }
+  if (stream->ending)
     return;
-  stream->queued = true;
+  stream->ending = true;
   stream->next_todo = stream->loop->todo;
   stream->loop->todo = stream;
   sw_loop_kick(stream->loop);
-}
-
-/* The first reason counts. */
-static void note(struct sw_stream *stream, int error, int sys_errno) {
-  if (stream->failed)
-    return;
-  stream->failed = true;
-  stream->error = error;
-  stream->sys_errno = sys_errno;
-}
-
-static void fail(struct sw_stream *stream, int error, int sys_errno) {
-  note(stream, error, sys_errno);
-  queue(stream);
 }
 
 static bool connected(const struct sw_stream *stream) {
@@ -116,47 +127,32 @@ static int salvage(struct sw_stream *stream) {
   return socket_errno(stream->fd);
 }
 
-static void stream_free(struct sw_stream *stream) {
+static void on_closed(uv_handle_t *poll) {
+  struct sw_stream *stream = poll->data;
   sw_list_remove(&stream->entry);
-  sw_list_remove(&stream->readable);
   free(stream);
 }
 
 static void end(struct sw_stream *stream) {
+  if (stream->error == SIPWIRE_ERESET && connected(stream)) {
+    stream->failed = false; /* let the salvaged bytes through */
+    salvage(stream);
+    stream->failed = true;
+    stream->error = SIPWIRE_ERESET;
+  }
   const struct sw_stream_ops *ops = stream->ops;
   void *arg = stream->arg;
   int error = stream->error, sys_errno = stream->sys_errno;
   sw_buffer_clear(&stream->unsent);
-  if (stream->destroyed) {
-    stream_free(stream);
+  sw_list_remove(&stream->readable);
+  if (stream->fd >= 0) {
+    uv_close((uv_handle_t *)&stream->poll, on_closed);
+    close(stream->fd);
   } else {
-    stream->orphan = true;
+    sw_list_remove(&stream->entry);
+    free(stream);
   }
   ops->ended(arg, error, sys_errno);
-}
-
-/* libwebsockets forgets this wish when it is told inside its callback. */
-static void wait_for_room(struct sw_stream *stream) {
-  if (stream->wsi && !stream->failed && (stream->blocked || stream->connecting))
-    lws_callback_on_writable(stream->wsi);
-}
-
-static void run(struct sw_stream *stream) {
-  wait_for_room(stream);
-  if (stream->wsi && stream->failed && !stream->killed) {
-    stream->killed = true;
-    if (stream->error == SIPWIRE_ERESET) {
-      stream->failed = false; /* let the salvaged bytes through */
-      salvage(stream);
-      stream->failed = true;
-      stream->error = SIPWIRE_ERESET;
-    }
-    /* calls back with RAW_CLOSE_FILE now and WSI_DESTROY in a later turn */
-    lws_set_timeout(stream->wsi, PENDING_TIMEOUT_USER_REASON_BASE,
-                    LWS_TO_KILL_SYNC);
-  }
-  if (!stream->queued && !stream->wsi)
-    end(stream);
 }
 
 void sw_streams_run(struct sipwire_loop *loop) {
@@ -164,33 +160,15 @@ void sw_streams_run(struct sipwire_loop *loop) {
   loop->todo = NULL;
   while (stream) {
     struct sw_stream *next = stream->next_todo;
-    stream->queued = false;
-    run(stream);
+    end(stream);
     stream = next;
   }
 }
 
 void sw_streams_close(struct sipwire_loop *loop) {
   for (struct sw_list *entry = loop->streams.next; entry != &loop->streams;
-       entry = entry->next) {
-    struct sw_stream *stream = SW_OWNER(entry, struct sw_stream, entry);
-    if (!stream->orphan)
-      sw_stream_abort(stream);
-  }
-}
-
-void sw_streams_release(struct sipwire_loop *loop) {
-  while (!sw_list_empty(&loop->streams)) {
-    struct sw_stream *stream =
-        SW_OWNER(loop->streams.next, struct sw_stream, entry);
-    sw_buffer_clear(&stream->unsent);
-    stream_free(stream);
-  }
-  while (loop->dead_watches) {
-    struct sw_watch *watch = loop->dead_watches;
-    loop->dead_watches = watch->next;
-    free(watch);
-  }
+       entry = entry->next)
+    sw_stream_abort(SW_OWNER(entry, struct sw_stream, entry));
 }
 
 /* ---- Writing ----------------------------------------------------------- */
@@ -221,11 +199,6 @@ static void send_fin(struct sw_stream *stream) {
   }
 }
 
-static void block(struct sw_stream *stream) {
-  stream->blocked = true;
-  queue(stream);
-}
-
 void sw_stream_write(struct sw_stream *stream, const void *data,
                      size_t length) {
   size_t done = 0;
@@ -236,10 +209,12 @@ void sw_stream_write(struct sw_stream *stream, const void *data,
   if (stream->failed || done == length)
     return;
   if (!sw_buffer_append(&stream->unsent, (const uint8_t *)data + done,
-                        length - done))
+                        length - done)) {
     fail(stream, SIPWIRE_ENOMEM, ENOMEM);
-  else if (!stream->blocked)
-    block(stream);
+  } else if (!stream->blocked) {
+    stream->blocked = true;
+    watch_stream(stream);
+  }
 }
 
 static void on_writable(struct sw_stream *stream) {
@@ -250,11 +225,10 @@ static void on_writable(struct sw_stream *stream) {
   if (stream->failed)
     return;
   sw_buffer_consume(&stream->unsent, done);
-  if (sw_buffer_length(&stream->unsent)) {
-    block(stream);
+  if (sw_buffer_length(&stream->unsent))
     return;
-  }
   stream->blocked = false;
+  watch_stream(stream);
   send_fin(stream);
   stream->ops->progress(stream->arg);
 }
@@ -286,25 +260,24 @@ void sw_stream_abort(struct sw_stream *stream) {
 /* ---- Reading ----------------------------------------------------------- */
 
 void sw_stream_pause(struct sw_stream *stream) {
-  if (!stream->wsi || stream->paused)
+  if (stream->paused)
     return;
   stream->paused = true;
   sw_list_remove(&stream->readable);
-  lws_rx_flow_control(stream->wsi, 0);
+  watch_stream(stream);
 }
 
 void sw_stream_resume(struct sw_stream *stream) {
-  if (!stream->wsi || !stream->paused)
+  if (!stream->paused)
     return;
   stream->paused = false;
-  lws_rx_flow_control(stream->wsi, 1);
+  watch_stream(stream);
   sw_loop_kick(stream->loop);
 }
 
 /* Told again and again as long as there is something to be read. */
 static void on_readable(struct sw_stream *stream) {
-  if (!stream->failed && !stream->paused && !stream->connecting &&
-      sw_list_empty(&stream->readable))
+  if (!stream->failed && !stream->paused && sw_list_empty(&stream->readable))
     sw_list_add(&stream->loop->readable, &stream->readable);
 }
 
@@ -343,104 +316,41 @@ void sw_streams_read(struct sipwire_loop *loop) {
   }
 }
 
-/* ---- libwebsockets' callbacks ------------------------------------------ */
-
-/* In 4.1 a descriptor that is refused leaves its handle behind. */
-static void sweep_stale(uv_handle_t *handle, void *wsi) {
-  if (handle->type == UV_POLL && handle->data == wsi && !uv_is_active(handle) &&
-      !uv_is_closing(handle))
-    uv_close(handle, (uv_close_cb)free);
-}
+/* ---- libuv's word ------------------------------------------------------ */
 
 /* A connection has been made, or refused. */
 static void on_connected(struct sw_stream *stream) {
-  stream->connecting = false;
+  int number = socket_errno(stream->fd);
+  if (number) {
+    fail(stream, sw_error_of_errno(number), number);
+  } else {
+    stream->connecting = false;
+    watch_stream(stream);
+    stream->ops->connected(stream->arg);
+  }
+}
+
+/* An error, which libuv stops at.  What came with an end before anybody knew of
+   a connection is of no use. */
+static void on_broken(struct sw_stream *stream) {
+  int number = stream->connecting ? socket_errno(stream->fd) : salvage(stream);
+  fail(stream, sw_error_of_errno(number), number);
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+  struct sw_stream *stream = poll->data;
   if (stream->failed)
     return;
-  int number = socket_errno(stream->fd);
-  if (number)
-    fail(stream, sw_error_of_errno(number), number);
-  else
-    stream->ops->connected(stream->arg);
-}
-
-/* What came with an end before anybody knew of a connection is of no use. */
-static void on_close(struct sw_stream *stream) {
-  int number = 0;
-  if (stream->fd < 0)
-    return;
-  if (!stream->failed)
-    number = stream->connecting ? socket_errno(stream->fd) : salvage(stream);
-  sw_list_remove(&stream->readable);
-  note(stream, sw_error_of_errno(number), number);
-  stream->fd = -1;
-}
-
-static void on_destroy(struct sw_stream *stream, struct lws *wsi) {
-  if (stream->adopting)
-    uv_walk(&stream->loop->uv, sweep_stale, wsi);
-  stream->wsi = NULL;
-  stream->fd = -1;
-  stream->destroyed = true;
-  if (stream->orphan) {
-    stream_free(stream);
+  if (status < 0) {
+    on_broken(stream);
     return;
   }
-  note(stream, SIPWIRE_EUNREACHABLE, 0);
-  if (!stream->adopting)
-    queue(stream);
-}
-
-/* Comes to the first protocol, whichever it is for. */
-static void on_create(struct lws *wsi) {
-  struct sipwire_loop *loop = lws_context_user(lws_get_context(wsi));
-  loop->wsi_created = true;
-}
-
-static int on_stream(struct lws *wsi, enum lws_callback_reasons reason,
-                     void *user, void *in, size_t length) {
-  struct sw_stream *stream = lws_get_opaque_user_data(wsi);
-  (void)user;
-  (void)in;
-  (void)length;
-  if (reason == LWS_CALLBACK_WSI_CREATE)
-    on_create(wsi);
-  if (!stream)
-    return 0;
-  if (reason == LWS_CALLBACK_RAW_RX_FILE)
-    on_readable(stream);
-  else if (reason == LWS_CALLBACK_RAW_WRITEABLE_FILE && stream->connecting)
+  if (events & UV_WRITABLE && stream->connecting)
     on_connected(stream);
-  else if (reason == LWS_CALLBACK_RAW_WRITEABLE_FILE)
+  else if (events & UV_WRITABLE)
     on_writable(stream);
-  else if (reason == LWS_CALLBACK_RAW_CLOSE_FILE)
-    on_close(stream);
-  else if (reason == LWS_CALLBACK_WSI_DESTROY)
-    on_destroy(stream, wsi);
-  return 0;
-}
-
-static int on_watch(struct lws *wsi, enum lws_callback_reasons reason,
-                    void *user, void *in, size_t length) {
-  struct sw_watch *watch = lws_get_opaque_user_data(wsi);
-  (void)user;
-  (void)in;
-  (void)length;
-  if (!watch)
-    return 0;
-  if (reason == LWS_CALLBACK_RAW_RX_FILE && watch->fn)
-    watch->fn(watch->arg);
-  else if (reason == LWS_CALLBACK_WSI_DESTROY)
-    watch->wsi = NULL;
-  return 0;
-}
-
-const struct lws_protocols *sw_stream_protocols(void) {
-  static const struct lws_protocols protocols[] = {
-      {"stream", on_stream, 0, 0, 0, NULL, 0},
-      {"watch", on_watch, 0, 0, 0, NULL, 0},
-      {NULL, NULL, 0, 0, 0, NULL, 0}};
-  return protocols;
+  if (events & UV_READABLE)
+    on_readable(stream);
 }
 
 /* ---- Making ------------------------------------------------------------ */
@@ -460,41 +370,21 @@ static struct sw_stream *stream_new(struct sipwire_loop *loop,
   return stream;
 }
 
-/* Has |fd| watched, and closed in the end.  With no memory for its own object
-   libwebsockets leaves the descriptor to us; with none for libuv's handle it
-   keeps an object that crashes when the context is destroyed. */
-static struct lws *adopt(struct sipwire_loop *loop, int fd,
-                         const char *protocol, void *arg) {
-  lws_adopt_desc_t info;
-  memset(&info, 0, sizeof info);
-  info.vh = loop->vhost;
-  info.type = LWS_ADOPT_RAW_FILE_DESC;
-  info.fd.filefd = fd;
-  info.vh_prot_name = protocol;
-  info.opaque = arg;
-  loop->wsi_created = false;
-  struct lws *wsi = lws_adopt_descriptor_vhost_via_info(&info);
-  if (!wsi && !loop->wsi_created)
-    close(fd);
-  else if (!wsi)
-    loop->lws_broken = true;
-  return wsi;
-}
-
-/* What libwebsockets refused it may still tell the end of. */
-static int stream_open(struct sw_stream *stream, int fd) {
+/* Takes |fd|, also when it fails. */
+static int stream_open(struct sw_stream *stream, int fd, bool connecting) {
   int on = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (uv_poll_init(&stream->loop->uv, &stream->poll, fd)) {
+    close(fd);
+    sw_list_remove(&stream->entry);
+    free(stream);
+    return SIPWIRE_ENOMEM;
+  }
+  stream->poll.data = stream;
   stream->fd = fd;
-  stream->adopting = true;
-  stream->wsi = adopt(stream->loop, fd, "stream", stream);
-  stream->adopting = false;
-  if (stream->wsi)
-    return 0;
-  stream->failed = stream->orphan = true;
-  if (stream->destroyed)
-    stream_free(stream);
-  return SIPWIRE_ENOMEM;
+  stream->connecting = connecting;
+  watch_stream(stream);
+  return 0;
 }
 
 static socklen_t address_size(const struct sockaddr *address) {
@@ -534,15 +424,12 @@ static int bind_to(int fd, const char *text, int family) {
 }
 
 /* Returns a socket that connects, or a negative errno. */
-static int dial(const struct sipwire_loop *loop, const struct sockaddr *peer,
-                const char *local_address) {
+static int dial(const struct sockaddr *peer, const char *local_address) {
   int fd =
       socket(peer->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0)
     return -errno;
-  int number = fd >= loop->descriptors ? EMFILE
-               : local_address ? bind_to(fd, local_address, peer->sa_family)
-                               : 0;
+  int number = local_address ? bind_to(fd, local_address, peer->sa_family) : 0;
   if (!number && connect(fd, peer, address_size(peer)) && errno != EINPROGRESS)
     number = errno;
   if (!number)
@@ -558,17 +445,12 @@ int sw_stream_connect(struct sipwire_loop *loop, const struct sockaddr *peer,
   struct sw_stream *stream = stream_new(loop, ops, arg);
   if (!stream)
     return SIPWIRE_ENOMEM;
-  int fd = dial(loop, peer, local_address);
-  if (fd >= 0) {
-    int error = stream_open(stream, fd);
-    if (error)
-      return error;
-    stream->connecting = true;
-    queue(stream);
-  } else {
-    stream->destroyed = true;
+  int fd = dial(peer, local_address);
+  if (fd < 0)
     fail(stream, sw_error_of_errno(-fd), -fd);
-  }
+  else if (stream_open(stream, fd, true))
+    return SIPWIRE_ENOMEM;
+  sw_loop_kick(loop);
   *out = stream;
   return 0;
 }
@@ -576,16 +458,15 @@ int sw_stream_connect(struct sipwire_loop *loop, const struct sockaddr *peer,
 int sw_stream_adopt(struct sipwire_loop *loop, int fd,
                     const struct sw_stream_ops *ops, void *arg,
                     struct sw_stream **out) {
-  struct sw_stream *stream =
-      fd < loop->descriptors ? stream_new(loop, ops, arg) : NULL;
+  struct sw_stream *stream = stream_new(loop, ops, arg);
   if (!stream) {
     close(fd);
     return SIPWIRE_ENOMEM;
   }
-  int error = stream_open(stream, fd);
-  if (!error)
-    *out = stream;
-  return error;
+  if (stream_open(stream, fd, false))
+    return SIPWIRE_ENOMEM;
+  *out = stream;
+  return 0;
 }
 
 static bool numeric(const struct sockaddr *address, char *text, size_t size,
@@ -621,34 +502,36 @@ int sw_stream_address(const struct sw_stream *stream, bool peer, char *buffer,
 
 /* ---- Watches ----------------------------------------------------------- */
 
+static void on_watch(uv_poll_t *poll, int status, int events) {
+  struct sw_watch *watch = poll->data;
+  (void)status;
+  (void)events;
+  watch->fn(watch->arg);
+}
+
 struct sw_watch *sw_watch_new(struct sipwire_loop *loop, int fd, sw_watch_fn fn,
                               void *arg) {
   struct sw_watch *watch = calloc(1, sizeof *watch);
-  if (!watch || fd >= loop->descriptors) {
+  if (!watch || uv_poll_init(&loop->uv, &watch->poll, fd)) {
     free(watch);
     close(fd);
     return NULL;
   }
+  watch->poll.data = watch;
   watch->fn = fn;
   watch->arg = arg;
   watch->fd = fd;
-  watch->wsi = adopt(loop, fd, "watch", watch);
-  if (!watch->wsi) { /* libwebsockets may still know it */
-    watch->fn = NULL;
-    watch->next = loop->dead_watches;
-    loop->dead_watches = watch;
-    return NULL;
-  }
+  sw_watch_pause(watch, false);
   return watch;
 }
 
+static void on_watch_closed(uv_handle_t *poll) {
+  free(poll->data);
+}
+
 void sw_watch_free(struct sw_watch *watch) {
-  struct lws *wsi = watch->wsi;
-  if (wsi) {
-    lws_set_opaque_user_data(wsi, NULL);
-    lws_set_timeout(wsi, PENDING_TIMEOUT_USER_REASON_BASE, LWS_TO_KILL_SYNC);
-  }
-  free(watch);
+  uv_close((uv_handle_t *)&watch->poll, on_watch_closed);
+  close(watch->fd);
 }
 
 int sw_watch_fd(const struct sw_watch *watch) {
@@ -656,6 +539,5 @@ int sw_watch_fd(const struct sw_watch *watch) {
 }
 
 void sw_watch_pause(struct sw_watch *watch, bool paused) {
-  if (watch->wsi)
-    lws_rx_flow_control(watch->wsi, paused ? 0 : 1);
+  watch_for(&watch->poll, paused ? 0 : UV_READABLE, on_watch);
 }

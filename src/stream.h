@@ -2,9 +2,8 @@
 #ifndef SW_STREAM_H
 #define SW_STREAM_H
 
-/* One TCP connection, watched by libwebsockets: connect or accept, read,
-   write, pause, flush, finish, and exactly one end.  Knows nothing of what it
-   carries. */
+/* One TCP connection: connect or accept, read, write, pause, flush, finish,
+   and exactly one end.  Knows nothing of what it carries. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,14 +16,9 @@ enum { SW_READ_SIZE = 65536 };
    stream is read. */
 enum { SW_STREAM_AHEAD = 384 };
 
-struct lws_protocols;
 struct sipwire_loop;
 struct sockaddr;
 struct sw_stream;
-
-/* sw_stream_protocols returns what the loop's lws_context is to be made
-   with. */
-const struct lws_protocols *sw_stream_protocols(void);
 
 /* Called from inside sipwire_loop_step() and sipwire_loop_next() only, or for
    |progress| also from inside the calls below. */
@@ -89,15 +83,12 @@ int sw_stream_address(const struct sw_stream *stream, bool peer, char *buffer,
    first; each stands there once.  Called by the loop, outside all callbacks. */
 void sw_streams_read(struct sipwire_loop *loop);
 
-/* sw_streams_run kills and ends the streams that are to be; called by the
-   loop, outside all callbacks. */
+/* sw_streams_run ends the streams that are to end; called by the loop, outside
+   all callbacks. */
 void sw_streams_run(struct sipwire_loop *loop);
 
-/* sw_streams_close aborts all streams of a loop that is going away, and
-   releases those whose end libwebsockets still owes, after the context is
-   gone. */
+/* sw_streams_close aborts all streams of a loop that is going away. */
 void sw_streams_close(struct sipwire_loop *loop);
-void sw_streams_release(struct sipwire_loop *loop);
 
 /* A descriptor that is watched for reading: a listening socket. */
 struct sw_watch;

@@ -220,22 +220,17 @@ static void what_an_event_causes_makes_it_readable_again(void) {
   couple_close();
 }
 
-/* libwebsockets has a timer of its own now and then. */
-static bool is_long(int timeout) {
-  return timeout < 0 || timeout > 1000;
-}
-
 static void its_timeout_counts_down_to_a_timer(void) {
   struct sipwire_timer *timer, *sooner;
   host_open(0);
   host_open(1);
   struct sipwire_loop *loop = hosts[0].loop;
   everything_quiet();
-  CHECK(is_long(sipwire_loop_timeout(loop)));
+  CHECK_INT(sipwire_loop_timeout(loop), -1);
   CHECK_INT(sipwire_timer_new(loop, 3600000, 1, &timer), 0);
   quiet(0);
   int long_one = sipwire_loop_timeout(loop);
-  CHECK(long_one >= 0 && long_one <= 3600000 && is_long(long_one));
+  CHECK(long_one > 3500000 && long_one <= 3600000);
   CHECK_INT(sipwire_timer_new(loop, 30, 2, &sooner), 0);
   quiet(0);
   int64_t start = now_ms();
@@ -248,7 +243,7 @@ static void its_timeout_counts_down_to_a_timer(void) {
   sipwire_timer_free(timer);
   sipwire_timer_free(sooner);
   everything_quiet();
-  CHECK(is_long(sipwire_loop_timeout(loop)));
+  CHECK_INT(sipwire_loop_timeout(loop), -1);
   CHECK(!sipwire_loop_alive(loop));
   host_close(0);
   host_close(1);

@@ -8,8 +8,8 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 
 # "a|b": either will do; a is what gets installed.
-build=(gcc libc6-dev cmake ninja-build pkg-config\|pkgconf libwebsockets-dev
-  libwebsockets-evlib-uv libuv1-dev libssl-dev lua5.4 liblua5.4-dev)
+build=(gcc libc6-dev cmake ninja-build pkg-config\|pkgconf libuv1-dev libssl-dev
+  lua5.4 liblua5.4-dev)
 test=("${build[@]}" lua5.1 liblua5.1-0-dev lua5.3 liblua5.3-dev
   luajit\|luajit2 libluajit-5.1-dev\|libluajit2-5.1-dev
   lua-busted lua-filesystem lua-dkjson

@@ -155,10 +155,6 @@ void sw_streams_close(struct sipwire_loop *loop) {
     sw_stream_abort((struct sw_stream *)entry);
 }
 
-void sw_streams_release(struct sipwire_loop *loop) {
-  REQUIRE(sw_list_empty(&loop->streams));
-}
-
 /* ---- Writing ----------------------------------------------------------- */
 
 static size_t send_some(struct sw_stream *stream, const uint8_t *data,
@@ -400,10 +396,6 @@ int sw_stream_address(const struct sw_stream *stream, bool peer, char *buffer,
     return -1;
   return snprintf(buffer, size, "127.0.0.1:%u",
                   peer ? stream->peer->number : 5060);
-}
-
-const struct lws_protocols *sw_stream_protocols(void) {
-  return NULL;
 }
 
 /* ---- Watches ----------------------------------------------------------- */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* What the library uses of libuv and libwebsockets, with a clock that moves
+/* What the library uses of libuv, with a clock that moves
    when it is told to, or when somebody waits. */
 #define _GNU_SOURCE
-#include <libwebsockets.h>
 #include <string.h>
 #include <uv.h>
 
@@ -185,31 +184,4 @@ int uv_run(uv_loop_t *loop, uv_run_mode mode) {
   run_closed();
   stopped = false;
   return uv_loop_alive(loop);
-}
-
-/* ---- libwebsockets ----------------------------------------------------- */
-
-static char context, vhost;
-
-struct lws_context *
-lws_create_context(const struct lws_context_creation_info *info) {
-  (void)info;
-  return (void *)&context;
-}
-
-struct lws_vhost *
-lws_create_vhost(struct lws_context *where,
-                 const struct lws_context_creation_info *info) {
-  (void)where;
-  (void)info;
-  return (void *)&vhost;
-}
-
-void lws_context_destroy(struct lws_context *which) {
-  REQUIRE((void *)which == &context);
-}
-
-void lws_set_log_level(int level, void (*emit)(int level, const char *line)) {
-  (void)level;
-  (void)emit;
 }
