@@ -74,6 +74,7 @@ static void watch_for(uv_poll_t *poll, int events, uv_poll_cb callback) {
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 
+/* libuv tells epoll in its next turn, for which a host has to come. */
 static void watch_stream(struct sw_stream *stream) {
   int events = 0;
   if (stream->fd < 0 || stream->failed)
@@ -83,6 +84,7 @@ static void watch_stream(struct sw_stream *stream) {
   if (stream->blocked || stream->connecting)
     events |= UV_WRITABLE;
   watch_for(&stream->poll, events, on_poll);
+  sw_loop_kick(stream->loop);
 }
 
 /* ---- Ends -------------------------------------------------------------- */
@@ -120,7 +122,7 @@ static int salvage(struct sw_stream *stream) {
   uint8_t *bytes = stream->loop->input;
   ssize_t length;
   while ((length = recv(stream->fd, bytes, SW_READ_SIZE, MSG_DONTWAIT)) > 0)
-    if (!stream->failed)
+    if (stream->error != SIPWIRE_EABORTED)
       stream->ops->data(stream->arg, bytes, (size_t)length);
   if (length < 0 && errno != EAGAIN)
     return errno;
@@ -134,15 +136,14 @@ static void on_closed(uv_handle_t *poll) {
 }
 
 static void end(struct sw_stream *stream) {
-  if (stream->error == SIPWIRE_ERESET && connected(stream)) {
-    stream->failed = false; /* let the salvaged bytes through */
-    salvage(stream);
-    stream->failed = true;
-    stream->error = SIPWIRE_ERESET;
-  }
   const struct sw_stream_ops *ops = stream->ops;
   void *arg = stream->arg;
   int error = stream->error, sys_errno = stream->sys_errno;
+  if (error == SIPWIRE_ERESET && connected(stream)) {
+    stream->failed = false; /* let the salvaged bytes through */
+    salvage(stream);
+    stream->failed = true;
+  }
   sw_buffer_clear(&stream->unsent);
   sw_list_remove(&stream->readable);
   if (stream->fd >= 0) {
@@ -272,7 +273,6 @@ void sw_stream_resume(struct sw_stream *stream) {
     return;
   stream->paused = false;
   watch_stream(stream);
-  sw_loop_kick(stream->loop);
 }
 
 /* Told again and again as long as there is something to be read. */
@@ -450,7 +450,6 @@ int sw_stream_connect(struct sipwire_loop *loop, const struct sockaddr *peer,
     fail(stream, sw_error_of_errno(-fd), -fd);
   else if (stream_open(stream, fd, true))
     return SIPWIRE_ENOMEM;
-  sw_loop_kick(loop);
   *out = stream;
   return 0;
 }

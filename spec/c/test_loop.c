@@ -182,6 +182,20 @@ static void resumed_by_an_event_it_is_read(void) {
   couple_close();
 }
 
+static void with_nothing_to_watch_it_waits(void) {
+  unsigned steps = 0;
+  couple_connect();
+  sipwire_transport_pause(client.transport);
+  everything_quiet();
+  int64_t until = now_ms() + 200;
+  for (; now_ms() < until; steps++) {
+    CHECK_INT(sipwire_loop_step(hosts[0].loop, 50), 0);
+    host_fetch(0);
+  }
+  CHECK(steps <= 20);
+  couple_close();
+}
+
 /* What was stepped but not fetched is still to be fetched. */
 static void an_unfetched_event_keeps_it_readable(void) {
   struct sipwire_event event;
@@ -895,6 +909,7 @@ int main(void) {
   TEST(it_is_readable_while_something_is_to_be_read);
   TEST(paused_it_stays_silent);
   TEST(resumed_by_an_event_it_is_read);
+  TEST(with_nothing_to_watch_it_waits);
   TEST(an_unfetched_event_keeps_it_readable);
   TEST(what_an_event_causes_makes_it_readable_again);
   TEST(its_timeout_counts_down_to_a_timer);

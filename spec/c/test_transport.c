@@ -816,6 +816,33 @@ static size_t raw_read_all(int fd) {
   return total;
 }
 
+/* In a host that does nothing but watch the descriptor. */
+static void what_the_kernel_did_not_take_goes_on_when_paused(void) {
+  unsigned tag = 1;
+  int fd = raw_open_with(4096);
+  struct pollfd host = {sipwire_loop_pollfd(hosts[0].loop), POLLIN, 0};
+  for (; tag < TAGS - 2; tag++) {
+    if (sipwire_transport_send(served.transport, block, sizeof block,
+                               SIPWIRE_FRAME_BINARY, tag))
+      break;
+    turn(0);
+  }
+  while (poll(&host, 1, 50) == 1)
+    turn(0);
+  CHECK(!served.done[tag - 1]);
+  sipwire_transport_pause(served.transport);
+  raw_window(fd, 1048576);
+  int64_t limit = now_ms() + scaled(LIMIT_MS);
+  while (!served.done[tag - 1] && CHECK(now_ms() < limit)) {
+    raw_read_all(fd);
+    if (poll(&host, 1, 10) == 1)
+      turn(0);
+  }
+  CHECK_INT(served.lost, 0);
+  close(fd);
+  couple_close();
+}
+
 /* The peer's farewell comes while much is unsent yet: it is still sent, and
    not told as lost. */
 static void a_farewell_does_not_stop_what_was_sent_before(void) {
@@ -967,6 +994,7 @@ int main(void) {
   TEST(a_paused_transport_can_disconnect);
   TEST(a_reset_loses_what_was_sent_after_it);
   TEST(a_reset_loses_what_the_kernel_did_not_take);
+  TEST(what_the_kernel_did_not_take_goes_on_when_paused);
   TEST(a_farewell_does_not_stop_what_was_sent_before);
   TEST(a_message_sent_after_an_unseen_end_is_lost_in_order);
   TEST(what_came_before_a_reset_is_delivered);

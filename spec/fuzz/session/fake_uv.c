@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the library uses of libuv, with a clock that moves
-   when it is told to, or when somebody waits. */
+/* What the library uses of libuv, with a clock that moves when it is told to,
+   or when somebody waits. */
 #define _GNU_SOURCE
 #include <string.h>
 #include <uv.h>
