@@ -129,8 +129,8 @@ end
 
 for _, native in ipairs { false, true } do
   local how = native and ", by its own events" or ", by a bridge"
-  local http = native and
-    'init_by_lua_block { require "sipwire.nginx".native = true }' or ""
+  local http = native and "" or
+    'init_by_lua_block { require "sipwire.nginx".native = false }'
 
   local function nginx(options)
     options = options or {}
@@ -169,6 +169,30 @@ for _, native in ipairs { false, true } do
       assert.are.equal("Connecting, Connected, on_connect, slow, fast, " ..
         "listener ends, slow ends", body)
     end)
+
+    it("goes on without any number of callbacks that wait", function()
+      local d, server = nginx(), peer()
+      local up, down = {}, {}
+      for i = 1, 30 do
+        up[i], down[31 - i] = tostring(i), tostring(i)
+      end
+      local expected = table.concat(up, " ") .. " / " .. table.concat(down, " ")
+      assert.are.equal("true " .. expected,
+        (d:get("/hold?count=30&server=" .. server:url())))
+    end)
+
+    it("goes on from one callback that waits to the next, without growing",
+      function()
+        local d, server = nginx(), peer()
+        local path = "/relay?count=%d&server=" .. server:url()
+        assert.are.equal("true 1500", (d:get(path:format(1500), 20)))
+        local worker = d:workers()[1]
+        local size = status(worker, "VmRSS")
+        assert.are.equal("true 3000", (d:get(path:format(3000), 20)))
+        assert(status(worker, "VmRSS") - size < 1500,
+          status(worker, "VmRSS") - size)
+        assert.is_nil(d.process.stderr:find "%[error%]")
+      end)
 
     it("lets a request wait while others are answered", function()
       local d, server = nginx(), peer()
@@ -216,10 +240,13 @@ for _, native in ipairs { false, true } do
       logs(d, "timers are not enough")
     end)
 
-    it("survives ngx.exit() in a callback", function()
-      local d, server = nginx(), peer()
-      assert.are.equal("alive", (d:get("/exit?server=" .. server:url())))
-    end)
+    for _, name in ipairs { "on_connect", "on_message" } do
+      it("survives ngx.exit() in " .. name, function()
+        local d, server = nginx(), peer()
+        assert.are.equal("alive", (d:get(("/exit?callback=%s&server=%s"):format(
+          name, server:url()))))
+      end)
+    end
 
     it("refuses to be run by a request", function()
       local d = nginx()
@@ -299,7 +326,7 @@ for _, native in ipairs { false, true } do
       local worker = d:workers()[1]
       local threads_before, before = threads(worker), descriptors(worker)
       local size = status(worker, "VmRSS")
-      d:get(path:format(native and 300 or 1000), 30)
+      d:get(path:format(native and 1000 or 300), 30)
       assert.are.equal(threads_before, threads(worker))
       assert(descriptors(worker) - before <= 2) -- links that are closing
       assert(status(worker, "VmRSS") - size < 1500,
@@ -350,8 +377,13 @@ describe("sipwire in nginx #slow", function()
       server.connections[1].received > 150 end, "a message")
   end)
 
+  it("makes no watch where nginx is not as it is known", function()
+    assert.are.equal("true false false false false", (start():get "/watches"))
+  end)
+
   local function with_bridge(body)
     return start { http = ([[init_by_lua_block {
+      require "sipwire.nginx".native = false
       local core, calls = require "sipwire.core", 0
       local bridge_new = core.bridge_new
       core.bridge_new = function(loop) calls = calls + 1 %s end }]])

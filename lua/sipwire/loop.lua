@@ -225,10 +225,11 @@ local function dispatch(loop, kind, id, a, b, ...)
   end
 end
 
--- Hands out all events of a tick. (No closures over the loop: LuaJIT's traces
+-- Hands out all events of a tick; returns false if somebody else is to go on,
+-- as a host's _receive() said. (No closures over the loop: LuaJIT's traces
 -- would keep it.)
 local function pump(loop, handle)
-  local transports = loop._transports
+  local transports, receive = loop._transports, loop._receive
   while true do
     local kind, id, a, b, c, d, e, f, g = next_event(handle)
     if kind == MESSAGE then
@@ -238,8 +239,10 @@ local function pump(loop, handle)
         t:_trace_message("in", a)
         fn = t:is_connected() and t._on_message -- trace may have ended that
       end
-      if fn and loop._calls_wait then
-        loop:_call(t, "on_message", fn, t, a, b)
+      if fn and receive then
+        if not receive(loop, t, fn, a, b) then
+          return false
+        end
       elseif fn then
         loop._receiver = t
         fn(t, a, b)
@@ -247,7 +250,7 @@ local function pump(loop, handle)
     else
       loop._receiver = false
       if not kind then
-        return
+        return true
       end
       dispatch(loop, kind, id, a, b, c, d, e, f, g)
     end
@@ -301,6 +304,13 @@ local function turn(fn, loop, handle, ms)
   if not survived(fn, loop, handle, ms) then
     repeat until survived(pump, loop, handle)
   end
+end
+
+-- A tick without a wait, for a host whose _receive() guards on_message.
+function Loop:_tick()
+  local handle = self._core
+  step(handle, 0)
+  return pump(self, handle)
 end
 
 function Loop:_check()
@@ -461,7 +471,7 @@ local function new(given)
     _core = core.loop_new(),
     _receiver = false, -- the transport whose on_message runs, or ran last
     _stepping = false, _stopped = false,
-    _calls_wait = false, -- a host has a _call() of its own: see _try()
+    _receive = false, -- a host's function for calling on_message
     _failure = false, -- what run() is to return
     _host = false,
     _on_error = checked.on_error,

@@ -1,13 +1,12 @@
 -- SPDX-License-Identifier: MIT
 -- sipwire in nginx with lua-nginx-module: each worker's loop is driven by a
--- light thread that waits, with a cosocket, for a bridge (see sipwire.h).
+-- light thread of a timer, the driver, which also waits for the loop's
+-- descriptor (see wakers.lua).
 --
--- All callbacks are light threads of that one's timer. What waits in a
--- callback, a cosocket or a semaphore, keeps only this callback waiting: the
--- loop goes on with the next event. A timer's memory grows by some bytes with
--- each light thread, so another timer takes over now and then.
-
-local ffi = require "ffi"
+-- All callbacks run in light threads of that timer. What waits in a callback, a
+-- cosocket or a semaphore, keeps only this callback waiting: the loop goes on
+-- with the next event. A timer's memory grows by some bytes with each light
+-- thread, so another timer takes over now and then: the next shift.
 
 local core = require "sipwire.core"
 local interpreted = require "sipwire.interpreted"
@@ -15,13 +14,14 @@ local loops = require "sipwire.loop"
 local raise = require "sipwire.raise"
 local semaphore = require "ngx.semaphore"
 local task = require "sipwire.task"
+local wakers = require "sipwire.nginx.wakers"
 
 local ngx, Loop = ngx, loops.Loop
 local spawn_thread, wait_thread = ngx.thread.spawn, ngx.thread.wait
 local unpack = table.unpack or unpack
 
-local LONG = 1728000 -- seconds; nginx counts milliseconds in 31 bits
-local CALLS_PER_TIMER = 1000
+local LONG = wakers.LONG
+local CALLS_PER_SHIFT = 1000
 local LEAVING_TIME = 0.8 -- seconds for closing handshakes
 local QUIET_TIME = 0.2   -- of these, when only disposed transports are left
 local RETRY_INTERVAL = 0.5
@@ -31,9 +31,9 @@ local CHECK_INTERVAL = 0.2 -- where no code is cached
 --- nginx as a host of sipwire. Once this is loaded, sipwire's default loop is
 --- the worker's, and what waits in a task waits in requests and timers as well.
 ---@class sipwire.nginx
----@field native boolean true, set before the first use: no thread, but events
---- of nginx itself, by means that nginx does not promise to keep
-local nginx = { native = false }
+---@field native boolean false, set before the first use: a thread wakes nginx
+--- instead of an event in nginx's own set, whatever nginx this is
+local nginx = { native = true }
 
 -- Whether this Lua state is the worker's and not that of a request, as they are
 -- where no code is cached. (The first such request's is kept as well.)
@@ -113,10 +113,32 @@ end
 local function call(loop, t, name, fn, ...)
   local worker = loop._worker
   -- only the light thread that spawned one can wait for it
-  local ended = coroutine.running() == worker.thread and worker.ended or {}
+  local ended = coroutine.running() == worker.driver and worker.ended or {}
   worker.calls = worker.calls + 1
   spawn_thread(run_callback, ended, loop, t, name, fn, ...)
   reap(ended)
+  return true
+end
+
+-- Loop:_receive() of a worker's loop. Spawning a light thread for each message
+-- takes longer than all else that is done for it, so the driver runs on_message
+-- itself. The supervisor, which is woken when this light thread waits or has
+-- done all, has another driver go on if on_message waits. Returns whether this
+-- one is to go on.
+local function receive(loop, t, fn, ...)
+  local worker = loop._worker
+  local shift, number = worker.shift, worker.shift.drivers
+  worker.calls = worker.calls + 1
+  shift.in_callback = true
+  if not shift.told then
+    shift.told = true
+    shift.news:post(1)
+  end
+  loop:_try(t, "on_message", fn, t, ...)
+  if shift.drivers ~= number then
+    return false
+  end
+  shift.in_callback = false
   return true
 end
 
@@ -167,96 +189,79 @@ local function leave(worker)
   return math.max(worker.deadline - now, 0)
 end
 
--- ---- What wakes the light thread that drives the loop ---------------------
--- wait(): until woken, without a limit, as nginx logs those that it reaches;
--- returns false for the last time.
--- rearm(): to be woken by the loop again. ring(): wakes it now. close()
+-- ---- The light threads of a shift ------------------------------------------
 
-local function connect(bridge, address, token)
-  local socket = ngx.socket.tcp()
-  socket:settimeouts(1000, 1000, 1000)
-  local host, port = address:match "^([%d.]+):(%d+)$"
-  if host then
-    assert(socket:connect(host, tonumber(port)))
-    assert(socket:send(token))
-  else
-    assert(socket:connect(address))
-  end
-  for _ = 1, 1000 do
-    if bridge:accept() then
-      return socket
-    end
-    ngx.sleep(0.001)
-  end
-  error "the bridge has not seen its own process"
-end
-
-local function by_bridge(loop)
-  local bridge, address, token = core.bridge_new(loop._core)
-  local socket = connect(bridge, address, token)
-  socket:settimeouts(1000, 1000, LONG * 1000)
-  return {
-    wait = function()
-      local _, err = socket:receiveany(64)
-      return not err or err == "timeout" -- or worker_shutdown_timeout ended it
-    end,
-    rearm = function() bridge:rearm() end,
-    ring = function() bridge:ring() end,
-    close = function()
-      socket:close()
-      bridge:close()
-    end,
-  }
-end
-
--- The versions it was looked at for. The watches are kept: nginx may have
--- fetched events for one that is closed.
-local OLDEST, NEWEST = 1017005, 1029999
-local watches = {}
-
-local function by_nginx(loop)
-  local version = ngx.config.nginx_version
-  if version < OLDEST or version > NEWEST then
-    return nil
-  end
-  local sema = assert(semaphore.new())
-  local address = tonumber(ffi.cast("uintptr_t", sema.sem))
-  local watch = core.nginx_watch(loop._core, address,
-    ("ngx_%s_lua_ffi_sema_post"):format(ngx.config.subsystem))
-  if not watch then
-    return nil
-  end
-  watches[#watches + 1] = { watch, sema }
-  return {
-    wait = function()
-      local ok, err = sema:wait(LONG)
-      return ok or err == "timeout"
-    end,
-    rearm = function() assert(watch:rearm(), "nginx takes no descriptor") end,
-    ring = function() -- a post is not seen where nginx ends timers early
-      if loop._core then
-        loop:_timer(0, function() end)
-      end
-      sema:post(1)
-    end,
-    close = function() end, -- the next timer uses it too
-    finish = function() watch:close() end,
-  }
-end
-
--- A Lua state that does not stay would take its watch along.
 local function new_waker(worker)
-  if nginx.native and stays then
-    worker.native = worker.native or by_nginx(worker.loop)
-    if worker.native then
-      return worker.native
-    end
-    ngx.log(ngx.WARN, "sipwire: no native events with this nginx")
+  if nginx.native then
+    worker.native = worker.native or wakers.by_nginx(worker.loop)
   end
-  return by_bridge(worker.loop)
+  return worker.native or wakers.by_bridge(worker.loop)
 end
 
--- ---- The light thread that drives the loop --------------------------------
+local function ring(worker)
+  local waker = worker.shift.waker
+  if waker then
+    waker.ring()
+  end
+end
+
+local start
+
+-- Returns true when the loop is to be closed, false when another shift has
+-- taken over: nginx drops timers when too many run, so this goes on until then.
+-- Returns as well when another driver has gone on while a callback waited.
+-- Errors are such as no descriptors left.
+local function drive(worker, shift)
+  local loop, ended = worker.loop, {}
+  worker.driver, worker.ended = coroutine.running(), ended
+  while loop._core and worker.shift == shift do
+    if not loop:_tick() then
+      return nil
+    end
+    reap(ended)
+    if worker.leaving or ngx.worker.exiting() then
+      local left = loop._core and leave(worker) or 0
+      if left == 0 then
+        return true
+      end
+      worker.alarm = loop:_timer(math.ceil(left * 1000), function() end)
+    elseif worker.calls >= CALLS_PER_SHIFT then
+      worker.calls = 0
+      start(worker)
+    end
+    shift.waker.rearm()
+    if not shift.waker.wait() then
+      return true
+    end
+  end
+  return worker.shift == shift
+end
+
+local function run_driver(worker, shift, number)
+  local ok, over = pcall(drive, worker, shift)
+  shift.ended[#shift.ended + 1] = coroutine.running()
+  if shift.drivers == number then
+    shift.over, shift.failure = ok and over, not ok and loops.describe(over)
+    shift.news:post(1)
+  end
+end
+
+-- As drive(), but goes on with another driver whenever one waits.
+local function supervise(worker, shift)
+  repeat
+    shift.drivers, shift.in_callback = shift.drivers + 1, false
+    spawn_thread(run_driver, worker, shift, shift.drivers)
+    repeat
+      shift.news:wait(LONG)
+      shift.told = false
+    until shift.in_callback or shift.over ~= nil
+    reap(shift.ended)
+  until shift.over ~= nil
+  if shift.failure then
+    error(shift.failure, 0)
+  end
+  return shift.over
+end
 
 -- As long as this waits, the timer's other light threads live as well: what
 -- ends one from outside, ngx.exit() in a callback, ends all.
@@ -264,63 +269,25 @@ local function wait_for_end(life)
   repeat until life:wait(LONG)
 end
 
-local function ring(worker)
-  if worker.waker then
-    worker.waker.ring()
-  end
-end
-
-local start
-
--- Returns true when the loop is to be closed, false when another timer has
--- taken over: nginx drops timers when too many run, so this goes on until then.
--- Errors are such as no descriptors left.
-local function drive(worker, thread, waker)
-  local loop = worker.loop
-  while loop._core and worker.thread == thread do
-    worker.waker = waker
-    Loop.step(loop, 0)
-    reap(worker.ended)
-    if worker.leaving or ngx.worker.exiting() then
-      local left = loop._core and leave(worker) or 0
-      if left == 0 then
-        return true
-      end
-      worker.alarm = loop:_timer(math.ceil(left * 1000), function() end)
-    elseif worker.calls >= CALLS_PER_TIMER then
-      worker.calls = 0
-      start(worker)
-    end
-    waker.rearm()
-    if not waker.wait() then
-      return true
-    end
-  end
-  return worker.thread == thread
-end
-
 local function take_over(worker)
-  ring(worker) -- the one before may go
-  worker.waker, worker.patient_until = nil, 0
-  worker.calls, worker.ended = 0, {}
-  worker.thread, worker.life = coroutine.running(), assert(semaphore.new())
-  worker.loop._stepping = false -- as ngx.exit() in a callback left it
-  spawn_thread(wait_for_end, worker.life)
-  return worker.thread, worker.life
+  ring(worker) -- the shift before may end
+  local shift = { drivers = 0, ended = {}, news = assert(semaphore.new()),
+    life = assert(semaphore.new()) }
+  worker.shift, worker.calls, worker.patient_until = shift, 0, 0
+  spawn_thread(wait_for_end, shift.life)
+  return shift
 end
 
-local function drive_once(worker)
-  local thread, life = take_over(worker)
+local function run_shift(worker)
+  local shift = take_over(worker)
   local ok, over = pcall(new_waker, worker)
   if ok then
-    local waker = over
-    ok, over = pcall(drive, worker, thread, waker)
-    if worker.thread == thread then
-      worker.waker = nil
-    end
-    waker.close()
+    shift.waker = over
+    ok, over = pcall(supervise, worker, shift)
+    shift.waker.close()
+    shift.waker = nil
   end
-  life:post(1)
+  shift.life:post(1)
   return ok, over
 end
 
@@ -328,12 +295,12 @@ local function run(_, worker)
   if worker.users then
     ngx.ctx.sipwire_worker = worker -- it is not one of them
   end
-  local ok, over = drive_once(worker)
+  local ok, over = run_shift(worker)
   while not ok and not ngx.worker.exiting() do
     ngx.log(ngx.ERR, "sipwire: the loop cannot be driven: ", over)
     worker.patient_until = ngx.now() + RETRY_INTERVAL + START_TIME
     ngx.sleep(RETRY_INTERVAL)
-    ok, over = drive_once(worker)
+    ok, over = run_shift(worker)
   end
   if ok and not over then
     return
@@ -429,9 +396,9 @@ local function new_worker()
   local first = core.bridge_first(ngx.config.subsystem == "http" and 0 or 1)
   stays = stays or first or ngx.get_phase() == "init_worker"
   local loop = loops.new { on_error = log_error, on_log = log_line }
-  local worker = { loop = loop, pid = ngx.worker.pid(), calls = 0, ended = {},
-    life = assert(semaphore.new()) }
-  loop._calls_wait, loop._worker, loop._call = true, worker, call
+  local worker = { loop = loop, pid = ngx.worker.pid(), calls = 0,
+    shift = { life = assert(semaphore.new()) } }
+  loop._worker, loop._call, loop._receive = worker, call, receive
   loop._host = setmetatable({ worker = worker }, Host)
   for name, method in pairs(methods) do
     rawset(loop, name, method)
@@ -477,7 +444,8 @@ function nginx.loop()
     end
     worker = new_worker()
     current = worker
-  elseif worker.life:count() >= 0 and ngx.now() >= worker.patient_until then
+  elseif worker.shift.life:count() >= 0 and
+    ngx.now() >= worker.patient_until then
     ngx.log(ngx.ERR, "sipwire: the loop's light thread is gone, as after ",
       "ngx.exit() in a callback or with too many timers; starting another")
     start(worker)

@@ -2,6 +2,9 @@
 -- What spec/nginx_spec.lua has nginx do: a location /NAME calls app.NAME, with
 -- the query's arguments; what that returns is the answer.
 
+local ffi = require "ffi"
+
+local core = require "sipwire.core"
 local semaphore = require "ngx.semaphore"
 local sipwire = require "sipwire"
 local nginx = require "sipwire.nginx"
@@ -187,10 +190,63 @@ function app.fail(args)
   return tostring(ok)
 end
 
+-- Every message keeps its callback waiting until all are there; then they end,
+-- the last one first.
+function app.hold(args)
+  local t = sipwire.new { server = args.server }
+  local count, begun, ended = tonumber(args.count), {}, {}
+  local gates, done = {}, semaphore.new()
+  for i = 1, count do gates[i] = semaphore.new() end
+  t.on_connect = function()
+    for i = 1, count do t:send(tostring(i)) end
+  end
+  t.on_message = function(_, text)
+    begun[#begun + 1] = text
+    if #begun == count then gates[count]:post(1) end
+    gates[tonumber(text)]:wait(3)
+    ended[#ended + 1] = text
+    local next_gate = gates[tonumber(text) - 1] or done
+    next_gate:post(1)
+  end
+  t:connect()
+  local ok = done:wait(3)
+  t:disconnect()
+  return tostring(ok) .. " " .. table.concat(begun, " ") .. " / " ..
+    table.concat(ended, " ")
+end
+
+-- Callbacks that wait, each for the next message, so that no driver stays one
+-- for long; and light threads that nobody waits for.
+function app.relay(args)
+  local t = sipwire.new { server = args.server }
+  local count, seen, last = tonumber(args.count), 0, semaphore.new()
+  local before
+  t.on_connect = function() t:send "0" end
+  t.on_message = function(_, text)
+    seen = seen + 1
+    if seen == count then
+      last:post(1)
+      return
+    end
+    ngx.thread.spawn(function() end)
+    if before then before:post(1) end
+    local mine = semaphore.new()
+    before = mine
+    t:send(tostring(seen))
+    mine:wait(0.5)
+  end
+  t:connect()
+  local ok = last:wait(20)
+  t:disconnect()
+  collectgarbage()
+  return tostring(ok) .. " " .. seen
+end
+
 function app.exit(args)
   local t = sipwire.new { server = args.server }
   local called
-  t.on_connect = function()
+  t.on_connect = function() t:send "text" end
+  t[args.callback] = function()
     called = true
     ngx.exit(0)
   end
@@ -278,6 +334,23 @@ function app.refused()
   end
   found[#found + 1] = tostring(nginx.loop() == nginx.loop())
   return table.concat(found, "\n")
+end
+
+-- Watches by addresses and symbols that are none of this nginx.
+function app.watches()
+  local handle = nginx.loop()._core
+  local sema = semaphore.new()
+  local address = tonumber(ffi.cast("uintptr_t", sema.sem))
+  local post = "ngx_http_lua_ffi_sema_post"
+  local found = {}
+  for _, case in ipairs { { address, post }, { address + 8, post },
+    { address - 8, post }, { address, "ngx_no_symbol" },
+    { address, "ngx_close_connection" } } do
+    local watch = core.nginx_watch(handle, case[1], case[2])
+    found[#found + 1] = tostring(watch ~= nil)
+    if watch then watch:close() end
+  end
+  return table.concat(found, " ")
 end
 
 function app.pid() return tostring(ngx.worker.pid()) end
